@@ -1,0 +1,67 @@
+# Every target sets up what it needs in .venv, from the versions in constraints.txt; a second call is fast.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= 2
+# Other interpreters run what depends on the interpreter; peers, generators and benchmarks run once.
+UNIT := --ignore=tests/bench --ignore=tests/compiler --ignore=tests/contract --ignore=tests/interop
+# Files, and folders too: a removed file changes only its folder.
+SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
+export ORBIT_NET_INSTALLED := 1
+
+.PHONY: help gen demo test lint types bench pure interop build lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+gen: .venv/ready ## generate orbit_net/proto from protos
+	$(BIN)/python scripts/gen.py
+
+demo: .venv/installed ## run a node and a client, on asyncio and on trio
+	$(BIN)/python scripts/demo.py
+
+test: .venv/installed ## run all tests but interop, and the unit suite on each other CPython that is here
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop
+	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) $(UNIT)
+
+lint: .venv/ready ## check style and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready ## check types
+	$(BIN)/mypy
+
+bench: .venv/installed ## measure against grpclib and grpcio
+	$(BIN)/python scripts/bench.py
+
+pure: .venv/installed ## prove that client and server run without compiled code
+	$(BIN)/python scripts/pure.py dist/*.whl
+
+interop: .venv/installed ## run the tests against other gRPC implementations
+	$(BIN)/pytest tests/interop
+
+build: .venv/ready ## build the sdist and the wheel into dist
+	$(BIN)/python -m hatchling build --clean
+
+lock: .venv/ready ## write the newest versions that fit into constraints.txt
+	$(BIN)/python scripts/lock.py
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/ready: constraints.txt scripts/pythons.sh
+	"$$(sh scripts/pythons.sh main)" -m venv --clear .venv
+	$(PIP) install -q -c constraints.txt pip
+	$(PIP) install -q -r constraints.txt
+	touch $@
+
+dist/wheel: .venv/ready pyproject.toml README.md LICENSE $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel
+	touch $@
+
+.venv/installed: dist/wheel
+	$(PIP) install -q --no-deps --force-reinstall dist/*.whl
+	touch $@

@@ -1,0 +1,23 @@
+"""The client side: channels, calls and stubs."""
+
+from orbit_net.client.backoff import BackoffPolicy
+from orbit_net.client.call import ClientStream
+from orbit_net.client.channel import Channel
+from orbit_net.client.settings import ChannelSettings
+from orbit_net.client.stub import ResponseStream, Stub
+from orbit_net.client.subchannel import Connectivity
+from orbit_net.context import detached
+from orbit_net.wire.metadata import Metadata, MetadataLike
+
+__all__ = [
+    "BackoffPolicy",
+    "Channel",
+    "ChannelSettings",
+    "ClientStream",
+    "Connectivity",
+    "Metadata",
+    "MetadataLike",
+    "ResponseStream",
+    "Stub",
+    "detached",
+]

@@ -1,0 +1,256 @@
+"""A channel: the virtual connection to a target that calls are made on."""
+
+from __future__ import annotations
+
+import platform
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import anyio
+from grpclib.events import _DispatchChannelEvents
+from grpclib.metadata import Deadline
+
+from orbit_net import __version__
+from orbit_net.client import compat
+from orbit_net.client.call import ClientStream
+from orbit_net.client.settings import ChannelSettings
+from orbit_net.client.subchannel import Connectivity, Subchannel
+from orbit_net.codec import MessageCodec, content_type_of
+from orbit_net.context import inherited_deadline
+from orbit_net.errors import ConfigurationError, LocalProtocolError
+from orbit_net.net import Timers, connect, parse_target
+from orbit_net.wire import HeaderTemplate
+from orbit_net.wire.metadata import decode_metadata, encode_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from types import TracebackType
+
+    from anyio.abc import ByteStream, TaskGroup
+    from grpclib.const import Cardinality
+
+    from orbit_net.client.response import Outcome
+    from orbit_net.codec import Codec
+    from orbit_net.wire.hpack import Field
+    from orbit_net.wire.metadata import Metadata, MetadataLike
+
+__all__ = ["Channel"]
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+USER_AGENT: Final = (
+    f"grpc-python-orbit-net/{__version__} ({platform.python_implementation().lower()} {platform.python_version()})"
+)
+
+_CLOSE_GRACE: Final = 2.0
+"""Seconds that leaving the channel waits for the last frames to be read by the server."""
+_REMEMBERED_METHODS: Final = 1_024
+
+
+class Channel:
+    """Calls to one target, over one connection that is made at the first call and made again when it is lost.
+
+    ``target`` is ``host:port``, ``dns:///host:port``, ``ipv4:…``, ``ipv6:…``, ``unix:path``, ``unix-abstract:name`` or
+    ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``codec`` turns messages
+    into bytes; ``connector`` replaces the socket by any anyio byte stream; ``random`` varies the backoff.
+
+    Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
+    closes the connection: open calls fail with UNAVAILABLE.
+
+    Example::
+
+        async with Channel("localhost:50051") as channel:
+            reply = await GreeterStub(channel).say(Hello(name="Ada"), timeout=1.0)
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        codec: Codec | None = None,
+        status_details_codec: Any = None,
+        settings: ChannelSettings | None = None,
+        connector: Callable[[], Awaitable[ByteStream]] | None = None,
+        random: Random | None = None,
+    ) -> None:
+        address = parse_target(target)
+        self.target = target
+        self.codec: Codec = MessageCodec() if codec is None else codec
+        self.settings = settings or ChannelSettings()
+        self.timers = Timers()
+        self.subchannel = Subchannel(
+            connector or (lambda: connect(address)),
+            name=target,
+            backoff=self.settings.backoff,
+            connect_timeout=self.settings.connect_timeout,
+            settings=self.settings.wire(),
+            random=random or Random(),
+        )
+        self.__dispatch__ = _DispatchChannelEvents()
+        self._listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
+        self._status_details_codec = status_details_codec
+        self._authority = (self.settings.authority or address.authority).encode()
+        self._content_type = content_type_of(self.codec)
+        self._user_agent = (self.settings.user_agent or USER_AGENT).encode()
+        self._templates: dict[str, HeaderTemplate] = {}
+        self._tasks: TaskGroup | None = None
+        compat.install()
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None or self.state is Connectivity.SHUTDOWN:
+            raise ConfigurationError("a channel can be entered once; make a new one")
+        compat.install()
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self.timers.run)
+        self.subchannel.start(self._tasks)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self.close()
+        try:
+            with anyio.move_on_after(_CLOSE_GRACE):
+                await self.subchannel.wait_idle()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            # The block's own exception is not shown to the group: it would come back inside an ExceptionGroup.
+            await self._tasks.__aexit__(None, None, None)
+
+    def close(self) -> None:
+        """Say goodbye to the server and refuse further calls. Does not wait; leaving the block does."""
+        self.subchannel.close()
+
+    @property
+    def state(self) -> Connectivity:
+        """Whether there is a connection, as gRPC's connectivity states."""
+        return self.subchannel.state
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Request],
+        reply_type: type[Reply],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+        wait_for_ready: bool = False,
+    ) -> ClientStream[Request, Reply]:
+        """Return a call of the method ``name`` (``/package.Service/Method``), to be entered with ``async with``.
+
+        The call ends by the earliest of ``timeout`` (seconds from now), ``deadline``, and the deadline of the call that
+        is being handled by this task, unless :func:`~orbit_net.client.detached`. ``metadata`` is validated here:
+        :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``: a failing connection makes the
+        call wait instead of fail.
+        """
+        until = inherited_deadline.get()
+        if timeout is not None or deadline is not None:
+            until = _earliest(until, timeout, deadline)
+        template = self._templates.get(name) or self._template(name)
+        return ClientStream(
+            self,
+            name,
+            template,
+            cardinality,
+            request_type,
+            reply_type,
+            deadline=until,
+            fields=encode_metadata(metadata) if metadata else (),
+            wait_for_ready=wait_for_ready,
+        )
+
+    def _template(self, path: str) -> HeaderTemplate:
+        if not (path.startswith("/") and path.isascii() and path.isprintable() and " " not in path):
+            raise LocalProtocolError(f"the method {path!r} is not of the form /package.Service/Method")
+        if len(self._templates) >= _REMEMBERED_METHODS:
+            self._templates.clear()
+        template = HeaderTemplate(
+            [
+                (b":method", b"POST"),
+                (b":scheme", b"http"),
+                (b":path", path.encode()),
+                (b":authority", self._authority),
+                (b"te", b"trailers"),
+                (b"content-type", self._content_type),
+                (b"user-agent", self._user_agent),
+            ]
+        )
+        self._templates[path] = template
+        return template
+
+    def start_soon(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a task that belongs to a call for as long as the channel lives; it must not raise."""
+        if self._tasks is None:
+            raise ConfigurationError("the channel is not open: use it inside 'async with Channel(...) as channel'")
+        self._tasks.start_soon(task)
+
+    # --- events in the shape of grpclib's --------------------------------------------------------
+
+    @property
+    def listeners(self) -> bool:
+        """Whether ``grpclib.events.listen`` was used on this channel."""
+        return bool(self._listeners)
+
+    async def dispatch_request(self, path: str, fields: Sequence[Field], until: float | None) -> Sequence[Field]:
+        """Show a request to the listeners, who may change its metadata."""
+        deadline = None if until is None else Deadline.from_timeout(until - anyio.current_time())
+        (metadata,) = await self.__dispatch__.send_request(
+            decode_metadata(fields),
+            method_name=path,
+            deadline=deadline,
+            content_type=self._content_type.decode(),
+        )
+        return encode_metadata(metadata)
+
+    async def dispatch_message(self, message: Any) -> Any:
+        """Show a message that is being sent to the listeners, who may replace it."""
+        (message,) = await self.__dispatch__.send_message(message)
+        return message
+
+    async def dispatch_reply(self, message: Any) -> Any:
+        """Show a received message to the listeners, who may replace it."""
+        (message,) = await self.__dispatch__.recv_message(message)
+        return message
+
+    async def dispatch_initial_metadata(self, metadata: Metadata) -> Metadata:
+        """Show the metadata of response headers to the listeners, who may change it."""
+        (metadata,) = await self.__dispatch__.recv_initial_metadata(metadata)
+        return metadata
+
+    async def dispatch_trailing_metadata(self, metadata: Metadata, outcome: Outcome) -> Metadata:
+        """Show the metadata of trailers, and the outcome, to the listeners, who may change the metadata."""
+        (metadata,) = await self.__dispatch__.recv_trailing_metadata(
+            metadata,
+            status=outcome.status,
+            status_message=outcome.message,
+            status_details=self.decode_details(outcome),
+        )
+        return metadata
+
+    def decode_details(self, outcome: Outcome) -> Any:
+        """Return the status details: bytes, or what the status details codec makes of them."""
+        if outcome.details is None or self._status_details_codec is None:
+            return outcome.details
+        return self._status_details_codec.decode(outcome.status, outcome.message, outcome.details)
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.target!r} {self.subchannel!r}>"
+
+
+def _earliest(until: float | None, timeout: float | None, deadline: Deadline | None) -> float:
+    now = anyio.current_time()
+    candidates = [] if until is None else [until]
+    if timeout is not None:
+        candidates.append(now + timeout)
+    if deadline is not None:
+        candidates.append(now + deadline.time_remaining())
+    return min(candidates)

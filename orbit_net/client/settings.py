@@ -1,0 +1,49 @@
+"""The settings of a channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orbit_net.client.backoff import BackoffPolicy
+from orbit_net.errors import ConfigurationError
+from orbit_net.wire import WireSettings
+
+__all__ = ["ChannelSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """Times in seconds, sizes in bytes.
+
+    ``max_receive_message`` of 4 MiB is gRPC's usual default; ``max_send_message`` has none, because the receiver
+    decides. ``connect_timeout`` of 20 s is the least that gRPC's backoff document allows one attempt. The windows are
+    explained in :class:`orbit_net.wire.WireSettings`; ``authority`` replaces the target's host in ``:authority``.
+    """
+
+    max_receive_message: int = 4_194_304
+    max_send_message: int | None = None
+    connect_timeout: float = 20.0
+    backoff: BackoffPolicy = field(default_factory=BackoffPolicy)
+    stream_window: int = 262_144
+    connection_window: int = 4_194_304
+    authority: str | None = None
+    user_agent: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.connect_timeout <= 0:
+            raise ConfigurationError(f"connect_timeout is {self.connect_timeout!r}; it must be above 0 seconds")
+        if self.max_send_message is not None and self.max_send_message < 0:
+            raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
+        for name in ("authority", "user_agent"):
+            value = getattr(self, name)
+            if value is not None and not (value and value.isascii() and value.isprintable()):
+                raise ConfigurationError(f"{name} is {value!r}; it must be printable ASCII")
+        self.wire()
+
+    def wire(self) -> WireSettings:
+        """Return what the connection announces to the server; checks the sizes."""
+        return WireSettings(
+            stream_window=self.stream_window,
+            connection_window=self.connection_window,
+            max_message=self.max_receive_message,
+        )

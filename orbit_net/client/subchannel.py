@@ -1,0 +1,232 @@
+"""The connection to one address: connect when needed, once, with backoff; calls wait in order for a free stream.
+
+    IDLE ──call──▶ CONNECTING ──SETTINGS──▶ READY ──GOAWAY, loss──▶ IDLE
+                     ▲    └──failure──▶ TRANSIENT_FAILURE ──backoff over──▶ IDLE, or CONNECTING if calls wait
+
+A GOAWAY makes room for a new connection at once, while the old one finishes its calls.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from orbit_net.errors import ConfigurationError, ConnectError, NetworkError, OrbitError
+from orbit_net.net import Connection, is_cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from anyio.abc import ByteStream, TaskGroup
+
+    from orbit_net.client.backoff import BackoffPolicy
+    from orbit_net.wire import WireSettings
+
+__all__ = ["Connectivity", "Pending", "Subchannel"]
+
+_log = logging.getLogger("orbit_net.client")
+
+
+class Connectivity(Enum):
+    """The states of gRPC's *connectivity-semantics-and-api*."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    READY = "ready"
+    TRANSIENT_FAILURE = "transient failure"
+    SHUTDOWN = "shutdown"
+
+
+class Pending(Protocol):
+    """A call that wants a stream. Exactly one of the two methods is called, once, unless it is withdrawn."""
+
+    wait_for_ready: bool
+
+    def begin(self, connection: Connection) -> None:
+        """Open the stream on ``connection``, which has room for it."""
+
+    def refuse(self, error: OrbitError) -> None:
+        """Take notice that there is no connection."""
+
+
+class Subchannel:
+    """At most one usable connection, and the calls that wait for it.
+
+    ``connector`` opens the byte stream; ``connect_timeout`` bounds one attempt up to the server's SETTINGS, in seconds.
+    """
+
+    def __init__(
+        self,
+        connector: Callable[[], Awaitable[ByteStream]],
+        *,
+        name: str,
+        backoff: BackoffPolicy,
+        connect_timeout: float,
+        settings: WireSettings,
+        random: Random,
+    ) -> None:
+        self.state = Connectivity.IDLE
+        self.error: OrbitError | None = None
+        self._connector = connector
+        self._name = name
+        self._backoff = backoff
+        self._connect_timeout = connect_timeout
+        self._settings = settings
+        self._random = random
+        self._failures = 0
+        self._tasks: TaskGroup | None = None
+        self._current: Connection | None = None
+        self._connections: set[Connection] = set()
+        self._waiting: OrderedDict[Pending, None] = OrderedDict()
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Name the task group that connections run in; nothing is connected yet."""
+        self._tasks = tasks
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def submit(self, call: Pending) -> None:
+        """Give ``call`` a stream now, or as soon as there is one, or refuse it."""
+        current = self._current
+        if current is not None and not self._waiting and current.can_open:
+            call.begin(current)
+            return
+        if self._tasks is None:
+            raise ConfigurationError("the channel is not open: use it inside 'async with Channel(...) as channel'")
+        if self.state is Connectivity.SHUTDOWN:
+            call.refuse(NetworkError("the channel is closed"))
+        elif self.state is Connectivity.TRANSIENT_FAILURE and not call.wait_for_ready:
+            call.refuse(self.error or ConnectError(f"no connection to {self._name}"))
+        else:
+            self._waiting[call] = None
+            if self.state is Connectivity.IDLE:
+                self._connect()
+
+    def withdraw(self, call: Pending) -> None:
+        """Take a waiting call out of the row; no effect when it is not in it."""
+        self._waiting.pop(call, None)
+
+    def _serve_waiting(self) -> None:
+        current = self._current
+        while self._waiting and current is not None and current.can_open:
+            call, _ = self._waiting.popitem(last=False)
+            call.begin(current)
+
+    def _refuse_waiting(self, error: OrbitError, *, everyone: bool = False) -> None:
+        for call in [call for call in self._waiting if everyone or not call.wait_for_ready]:
+            del self._waiting[call]
+            call.refuse(error)
+
+    # --- connections -----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        assert self._tasks is not None
+        self.state = Connectivity.CONNECTING
+        self._tasks.start_soon(self._attempts)
+
+    async def _attempts(self) -> None:
+        while True:
+            self.state = Connectivity.CONNECTING
+            started = anyio.current_time()
+            error = await self._attempt()
+            if error is None or self.state is Connectivity.SHUTDOWN:
+                return
+            self._failures += 1
+            self.error = error
+            self.state = Connectivity.TRANSIENT_FAILURE
+            delay = self._backoff.delay(self._failures, self._random)
+            _log.info("%s; next attempt in %.1f s", error, delay)
+            self._refuse_waiting(error)
+            await anyio.sleep_until(started + delay)
+            if self.state is Connectivity.SHUTDOWN:
+                return
+            if not self._waiting:
+                self.state = Connectivity.IDLE
+                return
+
+    async def _attempt(self) -> OrbitError | None:
+        """Make one connection and wait for its SETTINGS; return what went wrong, or None."""
+        assert self._tasks is not None
+        connection: Connection | None = None
+        changed = anyio.Event()
+        try:
+            with anyio.fail_after(self._connect_timeout):
+                transport = await self._connector()
+                connection = Connection(transport, client=True, settings=self._settings, on_change=changed.set)
+                self._tasks.start_soon(self._run, connection)
+                while not connection.ready:
+                    if not connection.usable:
+                        return self._why(connection)
+                    await changed.wait()
+                    changed = anyio.Event()
+                    connection.on_change = changed.set
+        except OrbitError as error:
+            return error
+        except TimeoutError:
+            if connection is not None:
+                connection.close("the server sent no SETTINGS in time")
+            return ConnectError(f"no HTTP/2 connection to {self._name} within {self._connect_timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - a user's connector may raise anything
+            return ConnectError(f"cannot connect to {self._name}: {error!r}")
+        except anyio.get_cancelled_exc_class() as error:
+            if is_cancelled():
+                raise
+            return ConnectError(f"cannot connect to {self._name}: {error!r}")
+        self._adopt(connection)
+        return None
+
+    def _why(self, connection: Connection) -> OrbitError:
+        reason = connection.error or "the connection was closed"
+        return ConnectError(f"no gRPC connection to {self._name}: {reason}")
+
+    def _adopt(self, connection: Connection) -> None:
+        if self.state is Connectivity.SHUTDOWN:
+            connection.close("the channel was closed")
+            return
+        connection.on_change = self._on_change
+        self._current = connection
+        self._failures = 0
+        self.error = None
+        self.state = Connectivity.READY
+        self._on_change()
+
+    async def _run(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    def _on_change(self) -> None:
+        """Look at the current connection again: it has room, or says goodbye, or is gone."""
+        current = self._current
+        if current is not None and not current.usable:
+            self._current = None
+            if self.state is Connectivity.READY:
+                self.state = Connectivity.IDLE
+                if self._waiting:
+                    self._connect()
+        elif self._waiting:
+            self._serve_waiting()
+
+    def close(self) -> None:
+        """Refuse what waits, fail what is open, say GOAWAY; the connections end by themselves soon after."""
+        self.state = Connectivity.SHUTDOWN
+        self._current = None
+        self._refuse_waiting(NetworkError("the channel is closed"), everyone=True)
+        for connection in list(self._connections):
+            connection.close("the channel was closed")
+
+    async def wait_idle(self) -> None:
+        """Wait until no connection is open or ending."""
+        while self._connections:
+            await next(iter(self._connections)).wait_closed()
+
+    def __repr__(self) -> str:
+        streams = sum(connection.open_streams for connection in self._connections)
+        return f"<Subchannel {self._name} {self.state.value}, {streams} streams, {len(self._waiting)} waiting>"

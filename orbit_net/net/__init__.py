@@ -1,0 +1,27 @@
+"""Sockets and tasks: the only package that waits for the network."""
+
+from orbit_net.net.address import Address, TcpAddress, UnixAddress, parse_address, parse_target
+from orbit_net.net.cancellation import is_cancelled
+from orbit_net.net.connection import Connection
+from orbit_net.net.socket import Peer, connect, listen, peer_of, set_no_delay
+from orbit_net.net.stream import Failure, Stream
+from orbit_net.net.timers import Timer, Timers
+
+__all__ = [
+    "Address",
+    "Connection",
+    "Failure",
+    "Peer",
+    "Stream",
+    "TcpAddress",
+    "Timer",
+    "Timers",
+    "UnixAddress",
+    "connect",
+    "is_cancelled",
+    "listen",
+    "parse_address",
+    "parse_target",
+    "peer_of",
+    "set_no_delay",
+]

@@ -1,0 +1,299 @@
+"""A server: services on addresses, one task group, and a graceful end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+from anyio import TASK_STATUS_IGNORED
+from grpclib.events import _DispatchServerEvents
+
+from orbit_net.codec import MessageCodec, content_type_of
+from orbit_net.errors import ConfigurationError
+from orbit_net.net import Connection, Timers, listen, parse_address, set_no_delay
+from orbit_net.server.call import ServerStream
+from orbit_net.server.request import read_request
+from orbit_net.server.response import headers_template, http_template, rejection_fields
+from orbit_net.server.settings import ServerSettings
+from orbit_net.server.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+
+    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup, TaskStatus
+    from grpclib.const import Handler, Status
+
+    from orbit_net.codec import Codec
+    from orbit_net.net import Stream
+    from orbit_net.server.request import Rejection, RequestHead
+
+__all__ = ["Server"]
+
+_log = logging.getLogger("orbit_net.server")
+
+_CLOSE_GRACE: Final = 2.0
+"""Seconds that leaving the server waits for the last frames to be read by the clients."""
+_ACCEPT_PAUSE: Final = 0.1
+"""Seconds to wait when the system has no more file descriptors, instead of giving up the listener."""
+
+
+class Server:
+    """Serves ``services``: objects whose ``__mapping__`` names a handler for each path, as generated bases have it.
+
+    ``codec`` turns messages into bytes; ``status_details_codec`` (grpclib's shape) encodes ``GRPCError.details``, which
+    are bytes without it. Two services with the same path raise :class:`ConfigurationError`.
+
+    Making one needs no event loop; using it needs ``async with``, which owns the tasks of connections and handlers.
+    Leaving the block ends at once what is still open; call :meth:`drain` before to let calls finish.
+
+    Example::
+
+        async with Server([Greeter()]) as server:
+            await server.serve("127.0.0.1:50051")
+    """
+
+    def __init__(
+        self,
+        services: Collection[Any],
+        *,
+        codec: Codec | None = None,
+        status_details_codec: Any = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        self.codec: Codec = MessageCodec() if codec is None else codec
+        self.settings = settings or ServerSettings()
+        self.timers = Timers()
+        self.headers = headers_template(content_type_of(self.codec))
+        self.__dispatch__ = _DispatchServerEvents()
+        self._listeners_of_events = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question
+        self._handlers = _collect(services)
+        self._status_details_codec = status_details_codec
+        self._wire_settings = self.settings.wire()
+        self._tasks: TaskGroup | None = None
+        self._workers: Workers | None = None
+        self._accepting: dict[Listener[SocketStream], anyio.CancelScope] = {}
+        self._connections: set[Connection] = set()
+        self._addresses: list[str] = []
+        self._draining = False
+        self._closed = False
+        self._idle: anyio.Event | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise ConfigurationError("a server can be entered once; make a new one")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._workers = Workers(self._tasks)
+        self._tasks.start_soon(self.timers.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self.close()
+        try:
+            with anyio.move_on_after(_CLOSE_GRACE):
+                await self._wait_idle()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            # The block's own exception is not shown to the group: it would come back inside an ExceptionGroup.
+            await self._tasks.__aexit__(None, None, None)
+
+    async def listen(self, address: str) -> list[str]:
+        """Begin to accept connections on ``address`` and return the targets that reach it.
+
+        Port 0 lets the system choose. May be called for several addresses. Raises :class:`ConfigurationError` for an
+        address that is malformed or cannot be bound.
+        """
+        tasks = self._entered()
+        listeners, targets = await listen(parse_address(address), backlog=self.settings.backlog)
+        for listener in listeners:
+            scope = self._accepting[listener] = anyio.CancelScope(shield=True)
+            tasks.start_soon(self._accept, listener, scope)
+        self._addresses += targets
+        return targets
+
+    async def serve(self, address: str, *, task_status: TaskStatus[list[str]] = TASK_STATUS_IGNORED) -> None:
+        """Serve on ``address`` until the server is closed or has drained.
+
+        With ``await task_group.start(server.serve, address)`` the start returns the targets that reach it.
+        Cancellation only ends the waiting: what listens belongs to the server's block.
+        """
+        task_status.started(await self.listen(address))
+        await self.wait_closed()
+
+    async def serve_stream(self, transport: ByteStream) -> None:
+        """Serve one connection over any byte stream until it ends. Never raises for what the client did.
+
+        Cancellation closes the stream.
+        """
+        self._entered()
+        if self._closed or self._draining:
+            await transport.aclose()
+            return
+        connection = Connection(
+            transport,
+            client=False,
+            settings=self._wire_settings,
+            limits=self.settings.flood,
+            on_request=self._on_request,
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if connection.error is not None:
+                _log.debug("%r: %s", connection, connection.error)
+            self._notice()
+
+    async def drain(self, grace: float = 30.0) -> None:
+        """Finish: accept nothing new, let open calls end, then close; after ``grace`` seconds end what is left.
+
+        Clients are told in two steps (RFC 9113 §6.8), so no call that is on its way is lost. Cancellation leaves the
+        server draining.
+        """
+        self._draining = True
+        self._stop_accepting()
+        for connection in list(self._connections):
+            connection.drain()
+        with anyio.move_on_after(grace):
+            await self._wait_idle()
+        self.close()
+        await self._wait_idle()
+
+    def close(self) -> None:
+        """End at once: open calls fail with UNAVAILABLE at the client, handlers are cancelled. Does not wait."""
+        self._closed = True
+        self._stop_accepting()
+        for connection in list(self._connections):
+            connection.close("the server is shutting down")
+        self._notice()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server was closed or drained and every connection has ended."""
+        while not self._closed or self._connections:
+            await self._changed()
+
+    def _entered(self) -> TaskGroup:
+        if self._tasks is None:
+            raise ConfigurationError("the server is not open: use it inside 'async with Server(...) as server'")
+        return self._tasks
+
+    async def _wait_idle(self) -> None:
+        while self._connections:
+            await self._changed()
+
+    async def _changed(self) -> None:
+        if self._idle is None:
+            self._idle = anyio.Event()
+        await self._idle.wait()
+
+    def _notice(self) -> None:
+        """Let those who wait for the end look again."""
+        if self._idle is not None:
+            self._idle.set()
+            self._idle = None
+
+    # --- connections -----------------------------------------------------------------------------
+
+    async def _accept(self, listener: Any, scope: anyio.CancelScope) -> None:
+        """Accept until the listener is closed; only that ends it.
+
+        Cancelling an accept on asyncio at the moment when a connection arrives loses that connection's socket.
+        """
+        tasks = self._entered()
+        with scope:
+            while True:
+                try:
+                    transport = await listener.accept()
+                except anyio.ClosedResourceError:
+                    return
+                except OSError as error:
+                    if listener not in self._accepting:
+                        return
+                    _log.warning("accepting a connection failed: %s", error)
+                    await anyio.sleep(_ACCEPT_PAUSE)
+                    continue
+                tasks.start_soon(self._serve_socket, transport)
+
+    async def _serve_socket(self, transport: SocketStream) -> None:
+        try:
+            set_no_delay(transport)
+        except OSError:
+            await transport.aclose()  # the client was gone before it was accepted
+            return
+        await self.serve_stream(transport)
+
+    def _stop_accepting(self) -> None:
+        for listener, scope in self._accepting.items():
+            self._entered().start_soon(_close_listener, listener, scope)
+        self._accepting.clear()
+
+    def _on_request(self, stream: Stream) -> None:
+        """Start the handler of a new request, or answer it; called by the reader, never blocks."""
+        block = stream.headers
+        assert block is not None
+        assert self._workers is not None
+        head: RequestHead | None = block.parsed
+        if head is None:
+            head = block.parsed = read_request(block, self._handlers, self.settings.max_header_list)
+        if head.rejection is not None:
+            self._reject(stream, head.rejection)
+        else:
+            self._workers.submit(ServerStream(self, stream, head))
+
+    def _reject(self, stream: Stream, rejection: Rejection) -> None:
+        template = self.headers if rejection.http_status == 200 else http_template(rejection.http_status)
+        stream.send_trailers(template, rejection_fields(rejection))
+        stream.release()
+
+    # --- for the calls ---------------------------------------------------------------------------
+
+    @property
+    def listeners(self) -> bool:
+        """Whether ``grpclib.events.listen`` was used on this server."""
+        return bool(self._listeners_of_events)
+
+    def encode_details(self, status: Status, message: str | None, details: Any) -> bytes | None:
+        """Return status details as bytes; raises :class:`TypeError` for an object without a codec for it."""
+        if details is None:
+            return None
+        if self._status_details_codec is not None:
+            encoded: bytes = self._status_details_codec.encode(status, message, details)
+            return encoded
+        if not isinstance(details, bytes):
+            raise TypeError(
+                f"status details must be bytes without a status_details_codec, not {type(details).__name__}"
+            )
+        return details
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "draining" if self._draining else "open" if self._tasks else "new"
+        where = ", ".join(self._addresses) or "no address"
+        return f"<Server {state} on {where}, {len(self._connections)} connections, {self._workers!r}>"
+
+
+async def _close_listener(listener: Listener[SocketStream], accepting: anyio.CancelScope) -> None:
+    with anyio.CancelScope(shield=True):
+        await listener.aclose()
+    # anyio's own listener does not wake an accept that was about to wait when it was closed.
+    accepting.cancel()
+
+
+def _collect(services: Collection[Any]) -> dict[str, Handler]:
+    handlers: dict[str, Handler] = {}
+    for service in services:
+        mapping = getattr(service, "__mapping__", None)
+        if mapping is None:
+            raise ConfigurationError(f"{service!r} is not a service: it has no __mapping__")
+        for path, handler in mapping().items():
+            if path in handlers:
+                raise ConfigurationError(f"two services answer {path}; the second is {service!r}")
+            handlers[path] = handler
+    return handlers

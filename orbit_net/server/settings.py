@@ -1,0 +1,47 @@
+"""The settings of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orbit_net.errors import ConfigurationError
+from orbit_net.wire import FloodLimits, WireSettings
+
+__all__ = ["ServerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Sizes in bytes.
+
+    ``max_receive_message`` of 4 MiB is gRPC's usual default. ``max_concurrent_streams`` of 100 a connection is what
+    clients assume before they know; handlers that are still running count, whether or not the client still waits.
+    ``flood`` says how much abuse is borne; the windows are explained in :class:`orbit_net.wire.WireSettings`.
+    ``backlog`` is the number of connections that the system may hold before they are accepted.
+    """
+
+    max_receive_message: int = 4_194_304
+    max_send_message: int | None = None
+    max_concurrent_streams: int = 100
+    max_header_list: int = 16_384
+    stream_window: int = 262_144
+    connection_window: int = 4_194_304
+    flood: FloodLimits = field(default_factory=FloodLimits)
+    backlog: int = 1_024
+
+    def __post_init__(self) -> None:
+        if self.max_send_message is not None and self.max_send_message < 0:
+            raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
+        if self.backlog < 1:
+            raise ConfigurationError(f"backlog is {self.backlog!r}; it must be at least 1")
+        self.wire()
+
+    def wire(self) -> WireSettings:
+        """Return what each connection announces to its client; checks the sizes."""
+        return WireSettings(
+            stream_window=self.stream_window,
+            connection_window=self.connection_window,
+            max_concurrent_streams=self.max_concurrent_streams,
+            max_header_list=self.max_header_list,
+            max_message=self.max_receive_message,
+        )

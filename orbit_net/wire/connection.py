@@ -1,0 +1,399 @@
+"""Bytes in, events out; intentions in, bytes out: one HTTP/2 connection that carries gRPC.
+
+Theory of operation. :meth:`Connection.receive_data` takes whatever the network delivered and returns events; methods
+named after intentions (``send_message``, ``reset_stream``, …) queue frames; :meth:`Connection.data_to_send` hands out
+what may be sent now. Nothing here waits, asks the time, or draws a random number. What the peer does wrong ends as one
+:class:`~orbit_net.wire.events.ConnectionFailed` with a GOAWAY queued, or as a
+:class:`~orbit_net.wire.events.StreamFailed`; what our caller does wrong raises
+:class:`~orbit_net.errors.LocalProtocolError` and changes nothing.
+
+A stream lives from its first HEADERS until it is closed on the wire *and* released by the driver. So the driver always
+finds the stream that an event names, unread bytes are accounted for until nobody can read them, and a server counts a
+stream until its handler has ended, not only until the peer resets it (CVE-2023-44487).
+
+Source: RFC 9113; gRPC over HTTP/2. Left out on purpose: push, priorities, upgrade.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+from orbit_net.errors import LocalProtocolError, RemoteProtocolError
+from orbit_net.wire.assembler import pack_prefix
+from orbit_net.wire.control import ControlFrames
+from orbit_net.wire.events import ConnectionFailed, Event, StreamFailed
+from orbit_net.wire.frames import (
+    DEFAULT_WINDOW,
+    MAX_STREAM_ID,
+    PREFACE,
+    goaway_frame,
+    headers_frames,
+    ping_frame,
+    reset_frame,
+    settings_frame,
+    window_update_frame,
+)
+from orbit_net.wire.grammar import REQUEST, RESPONSE, Input, Phase
+from orbit_net.wire.hpack import HeaderDecoder, HeaderEncoder, HeaderTemplate, list_size
+from orbit_net.wire.ledger import Ledger
+from orbit_net.wire.limits import FloodGuard, FloodLimits
+from orbit_net.wire.outbox import Outbox
+from orbit_net.wire.reader import FrameReader
+from orbit_net.wire.receiver import Receiver
+from orbit_net.wire.settings import PeerSettings, WireSettings
+from orbit_net.wire.stream import END, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orbit_net.wire.hpack import Field
+
+__all__ = ["Connection"]
+
+_DRAIN_PING: Final = b"orbitend"
+_SEND_BUDGET: Final = 65_536
+
+
+class Connection:
+    """One end of one connection.
+
+    ``client`` says which end. The queue is not empty from the start: the preface and our SETTINGS are in it.
+    """
+
+    def __init__(
+        self, *, client: bool, settings: WireSettings | None = None, limits: FloodLimits | None = None
+    ) -> None:
+        self.client = client
+        self.settings = settings or WireSettings()
+        self.peer = PeerSettings(peer_is_client=not client)
+        self.streams: dict[int, Stream] = {}
+        self.open_streams = 0
+        self.next_stream_id = 1
+        self.last_peer_stream_id = 0
+        self.highest_peer_stream_id = 0
+        self.failure: RemoteProtocolError | None = None
+        self.goaway_received: int | None = None
+        self.goaway_sent: int | None = None
+        self.settings_acknowledged = False
+        self._pings: set[bytes] = set()
+        self.stream_window = max(self.settings.stream_window, DEFAULT_WINDOW)
+        self.guard = FloodGuard(limits or FloodLimits())
+        self.encoder = HeaderEncoder()
+        self.outbox = Outbox(self.encoder, low_water=self.settings.send_high_water // 2)
+        self.ledger = Ledger(self.settings.connection_window, self.stream_window, self.streams, self.outbox)
+        self.window = self.ledger.window
+        self.send_grammar, self.receive_grammar = (REQUEST, RESPONSE) if client else (RESPONSE, REQUEST)
+        self._receiver = Receiver(self, HeaderDecoder(2 * self.settings.max_header_list))
+        self._reader = FrameReader(
+            from_client=not client,
+            max_frame=self.settings.max_frame_size,
+            max_block=2 * self.settings.max_header_list,
+            max_continuations=self.guard.limits.continuations,
+            on_data=self._receiver.data,
+            on_headers=self._receiver.headers,
+            on_frame=ControlFrames(self, self._receiver).frame,
+        )
+        if client:
+            self.outbox.control(PREFACE)
+        self.outbox.control(settings_frame(self.settings.pairs(client=client)))
+        extra = self.settings.connection_window - DEFAULT_WINDOW
+        if extra:
+            self.outbox.control(window_update_frame(0, extra))
+
+    # --- what the network says -------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Tell the time, in seconds of any monotonic clock: the flood limits refill with it."""
+        self.guard.now = now
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer and return what they mean. Never raises, whatever the bytes."""
+        if self.failure is not None:
+            return []
+        events = self._receiver.events = []
+        try:
+            self._reader.feed(data)
+        except RemoteProtocolError as error:
+            self._fail(error, events)
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """The peer closed its side: every stream that is still open fails."""
+        events: list[Event] = []
+        if self.failure is None:
+            start = self._reader.describe_start()
+            if start is not None:
+                self._fail(RemoteProtocolError(start), events)
+            elif self._reader.inside_frame:
+                self._fail(RemoteProtocolError("the connection ended in the middle of a frame"), events)
+        events += self._fail_streams("the connection was closed by the peer")
+        return events
+
+    def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
+        self.failure = error
+        debug = str(error).encode("utf-8", "replace")[:256]
+        self.outbox.control(goaway_frame(self.last_peer_stream_id, error.error_code, debug))
+        self.goaway_sent = self.last_peer_stream_id
+        events += self._fail_streams(f"the connection failed: {error}")
+        events.append(ConnectionFailed(error))
+
+    def _fail_streams(self, reason: str) -> list[Event]:
+        failed: list[Event] = []
+        for stream in list(self.streams.values()):
+            if not (stream.closed or stream.deaf):
+                failed.append(StreamFailed(stream.id, Status.UNAVAILABLE, reason))
+            self.abandon(stream)
+        return failed
+
+    # --- what the application intends ------------------------------------------------------------
+
+    @property
+    def can_open(self) -> bool:
+        """Whether a client may open a stream now."""
+        return (
+            self.client
+            and self.goaway_received is None
+            and self.failure is None
+            and self.open_streams < self.peer.max_concurrent_streams
+            and self.next_stream_id <= MAX_STREAM_ID
+        )
+
+    def open_stream(self, template: HeaderTemplate, extra: Sequence[Field] = (), early: Sequence[Field] = ()) -> int:
+        """Send the headers of a new request and return the id of its stream; ``early`` follows the pseudo headers."""
+        if not self.can_open:
+            raise LocalProtocolError("no stream can be opened on this connection now")
+        self._check_list_size(template, (*extra, *early))
+        stream = self.add_stream(self.next_stream_id)
+        self.next_stream_id += 2
+        self.guard.call_opened()
+        self._send_headers(stream, template, extra, early)
+        return stream.id
+
+    def send_headers(self, stream_id: int, template: HeaderTemplate, extra: Sequence[Field] = ()) -> None:
+        """Send the headers of a response."""
+        stream = self._stream(stream_id)
+        self._check_list_size(template, extra)
+        self._send_headers(stream, template, extra)
+
+    def send_message(self, stream_id: int, message: bytes, *, compressed: bool = False, end: bool = False) -> bool:
+        """Queue one message; ``end`` closes our direction after it.
+
+        Returns False when the stream's queue is above the high-water mark: then wait for :meth:`take_drained` to name
+        it.
+        """
+        stream = self._stream(stream_id)
+        step = self.send_grammar.get((stream.send_phase, Input.DATA_END if end else Input.DATA))
+        if step is None:
+            raise LocalProtocolError(f"a message may not be sent now on {stream!r}")
+        stream.send_phase = step
+        size = len(message) + 5
+        stream.out.append(pack_prefix(compressed, size - 5))
+        if message:
+            stream.out.append(message)
+        stream.out_size += size
+        if end:
+            stream.tail = END
+        outbox = self.outbox
+        outbox.data_size += size
+        if not stream.queued:
+            outbox.schedule(stream)
+        return stream.out_size <= self.settings.send_high_water
+
+    def send_end(self, stream_id: int) -> None:
+        """Close our direction without trailers: the end of a request."""
+        stream = self._stream(stream_id)
+        step = self.send_grammar.get((stream.send_phase, Input.DATA_END))
+        if step is None:
+            raise LocalProtocolError(f"the stream may not be ended now: {stream!r}")
+        stream.send_phase = step
+        stream.tail = END
+        self.outbox.schedule(stream)
+
+    def send_trailers(self, stream_id: int, template: HeaderTemplate, extra: Sequence[Field] = ()) -> None:
+        """End a response with its status; without headers before it, this is a trailers-only response."""
+        stream = self._stream(stream_id)
+        step = self.send_grammar.get((stream.send_phase, Input.HEADERS_END))
+        if step is None:
+            raise LocalProtocolError(f"trailers may not be sent now on {stream!r}")
+        self._check_list_size(template, extra)
+        stream.send_phase = step
+        stream.tail = (template, extra)
+        self.outbox.schedule(stream)
+
+    def reset_stream(self, stream_id: int, error_code: int) -> None:
+        """Abandon a stream: nothing more is sent, and what still arrives is dropped. No effect on a closed one."""
+        stream = self.streams.get(stream_id)
+        if stream is not None and not stream.closed:
+            self.abandon(stream)
+            self.outbox.control(reset_frame(stream_id, error_code))
+
+    def release(self, stream_id: int) -> None:
+        """Say that the application is done with a stream.
+
+        What it left unread returns to the connection's window. A stream that is still open is reset, except for a
+        response that only has to be flushed.
+        """
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.released:
+            return
+        stream.released = True
+        self.ledger.settle(stream)
+        if stream.closed:
+            del self.streams[stream_id]
+        elif self.client or stream.send_phase is not Phase.DONE:
+            done = self.client and stream.receive_phase is Phase.DONE
+            self.reset_stream(stream_id, ErrorCodes.NO_ERROR if done else ErrorCodes.CANCEL)
+        else:
+            stream.deaf = True
+
+    def return_credit(self, stream_id: int, size: int) -> bool:
+        """Say that the application took ``size`` bytes; True when a WINDOW_UPDATE was queued for it."""
+        stream = self.streams.get(stream_id)
+        return stream is not None and self.ledger.take(stream, size)
+
+    def expect_message(self, stream_id: int) -> bool:
+        """Say that the application waits for the next message: one larger than the window is granted the rest.
+
+        Returns True when a WINDOW_UPDATE was queued.
+        """
+        stream = self.streams.get(stream_id)
+        return stream is not None and stream.receive_phase is not Phase.DONE and self.ledger.expect(stream)
+
+    def ping(self, opaque: bytes) -> None:
+        """Send a PING with eight bytes; the answer comes as an event."""
+        if len(opaque) != 8:
+            raise LocalProtocolError(f"a PING carries 8 bytes, not {len(opaque)}")
+        self._pings.add(opaque)
+        self.outbox.control(ping_frame(opaque))
+
+    def ping_acknowledged(self, opaque: bytes) -> bool:
+        """Take the answer to a PING; False when none was due."""
+        if opaque not in self._pings:
+            return False
+        self._pings.remove(opaque)
+        if opaque == _DRAIN_PING and self.goaway_sent == MAX_STREAM_ID:
+            self.goaway()
+        return True
+
+    def drain(self) -> None:
+        """Begin a graceful end: refuse no stream that is on its way, take no new one after a round trip.
+
+        GOAWAY with the highest id, a PING, and when its answer is here GOAWAY with the last id (RFC 9113 §6.8).
+        """
+        if self.goaway_sent is None and self.failure is None:
+            self.goaway_sent = MAX_STREAM_ID
+            self.outbox.control(goaway_frame(MAX_STREAM_ID, ErrorCodes.NO_ERROR))
+            self.ping(_DRAIN_PING)
+
+    def goaway(self, error_code: int = ErrorCodes.NO_ERROR, debug_data: bytes = b"") -> None:
+        """Take no new streams from now on, and say why."""
+        if self.failure is None and (error_code or self.goaway_sent != self.last_peer_stream_id):
+            self.goaway_sent = self.last_peer_stream_id
+            self.outbox.control(goaway_frame(self.last_peer_stream_id, error_code, debug_data))
+
+    @property
+    def drained(self) -> bool:
+        """Whether this end has said goodbye and has no stream left."""
+        told = self.goaway_received is not None if self.client else self.goaway_sent not in (None, MAX_STREAM_ID)
+        return told and not self.streams
+
+    # --- what is to be sent ----------------------------------------------------------------------
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether :meth:`data_to_send` would return bytes now."""
+        return self.outbox.pending
+
+    def data_to_send(self, budget: int = _SEND_BUDGET) -> bytes:
+        """Return the bytes to write now: all control frames and about ``budget`` bytes of data; empty for none."""
+        outbox = self.outbox
+        data = outbox.take(budget)
+        if outbox.data_frames:
+            self.guard.data_sent(outbox.data_frames)
+            outbox.data_frames = 0
+        if outbox.finished:
+            for stream in outbox.finished:
+                self._finish(stream)
+            outbox.finished.clear()
+        return data
+
+    def take_drained(self) -> list[int]:
+        """Return the ids of watched streams that have room again since the last call."""
+        drained, self.outbox.drained = self.outbox.drained, []
+        return [stream.id for stream in drained]
+
+    def watch(self, stream_id: int) -> bool:
+        """Ask for this stream to be named by :meth:`take_drained`; False when it has room already."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.out_size <= self.settings.send_high_water:
+            return False
+        stream.watched = True
+        return True
+
+    def _finish(self, stream: Stream) -> None:
+        """Our direction has been sent to its end; a server does not wait for the rest of the request."""
+        self.guard.call_completed()
+        if stream.receive_phase is not Phase.DONE:
+            if self.client:
+                return
+            # gRPC over HTTP/2: a server that ends early says that the rest of the request is not needed.
+            self.outbox.control(reset_frame(stream.id, ErrorCodes.NO_ERROR))
+            stream.receive_phase = Phase.DONE
+            stream.deaf = True
+        self.close(stream)
+
+    def add_stream(self, stream_id: int) -> Stream:
+        """Begin a stream."""
+        stream = Stream(stream_id, self.peer.initial_window, self.stream_window, self.settings.max_message)
+        self.streams[stream_id] = stream
+        self.open_streams += 1
+        return stream
+
+    def abandon(self, stream: Stream) -> None:
+        """End both directions at once, without a frame."""
+        if stream.closed:
+            return
+        self.outbox.drop(stream)
+        stream.send_phase = stream.receive_phase = Phase.DONE
+        stream.deaf = True
+        self.close(stream)
+
+    def close(self, stream: Stream) -> None:
+        """Account for a stream that has just closed."""
+        self.open_streams -= 1
+        if stream.released:
+            self.ledger.settle(stream)
+            del self.streams[stream.id]
+
+    def _stream(self, stream_id: int) -> Stream:
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            raise LocalProtocolError(f"stream {stream_id} is closed")
+        return stream
+
+    def _send_headers(
+        self, stream: Stream, template: HeaderTemplate, extra: Sequence[Field], early: Sequence[Field] = ()
+    ) -> None:
+        step = self.send_grammar.get((stream.send_phase, Input.HEADERS))
+        if step is None or stream.send_phase is not Phase.START:
+            raise LocalProtocolError(f"headers may not be sent now on {stream!r}")
+        stream.send_phase = step
+        block = self.encoder.encode(template, extra, early)
+        self.outbox.control(
+            headers_frames(stream.id, block, end_stream=False, max_frame_size=self.outbox.max_frame_size)
+        )
+
+    def _check_list_size(self, template: HeaderTemplate, extra: Sequence[Field]) -> None:
+        limit = self.peer.max_header_list
+        if extra and limit is not None:
+            size = template.size + list_size(extra)
+            if size > limit:
+                raise LocalProtocolError(f"{size} bytes of headers; the peer accepts {limit}")
+
+    def __repr__(self) -> str:
+        side = "client" if self.client else "server"
+        state = "failed" if self.failure else "draining" if self.goaway_sent or self.goaway_received else "open"
+        return f"<wire.Connection {side} {state}, {self.open_streams} streams, {self.outbox.data_size} bytes queued>"

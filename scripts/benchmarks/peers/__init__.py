@@ -1,0 +1,48 @@
+"""The runtimes that are compared, as data; each module beside this one makes a runtime offer the echo service.
+
+A runtime is imported only in the worker process that runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Literal, cast
+
+from ..echo import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A runtime on an event loop; `packages` are the import names without which it is left out."""
+
+    name: str
+    module: str
+    backend: Literal["asyncio", "trio"]
+    packages: Sequence[str]
+    distribution: str
+
+    def load(self) -> Runtime:
+        """Import the runtime."""
+        return cast(Runtime, import_module(f"{__name__}.{self.module}"))
+
+    def missing(self) -> list[str]:
+        """Name the packages that are not installed here; imports nothing."""
+        return [package for package in self.packages if find_spec(package) is None]
+
+    def version(self) -> str:
+        """Return the installed version, or say that the source tree is measured as it stands."""
+        try:
+            return metadata.version(self.distribution)
+        except metadata.PackageNotFoundError:
+            return "source tree"
+
+
+ORBIT_ASYNCIO = Peer("orbit_net/asyncio", "orbit", "asyncio", ("orbit_net",), "orbit_net")
+ORBIT_TRIO = Peer("orbit_net/trio", "orbit", "trio", ("orbit_net", "trio"), "orbit_net")
+GRPCLIB = Peer("grpclib", "grpclib_", "asyncio", ("grpclib",), "grpclib")
+GRPCIO = Peer("grpcio aio", "grpcio_", "asyncio", ("grpc",), "grpcio")
+
+PEERS = {peer.name: peer for peer in (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO)}

@@ -1,0 +1,35 @@
+"""The tables that are measured, as data: a new row or a new comparison is a new entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .peers import GRPCIO, GRPCLIB, ORBIT_ASYNCIO, ORBIT_TRIO, Peer
+from .workloads import PING_PONG, PIPELINED, UNARY, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Workloads × peers on named `sides`, and which peers (`subjects`) are compared with which (`references`)."""
+
+    name: str
+    title: str
+    sides: Sequence[str]
+    workloads: Sequence[Workload]
+    peers: Sequence[Peer]
+    subjects: Sequence[str]
+    references: Sequence[str]
+
+
+CALLS = Table(
+    name="calls",
+    title="CPU time per call, 100-byte payload, raw bytes",
+    sides=("client", "server"),
+    workloads=(UNARY, PING_PONG, PIPELINED),
+    peers=(ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO),
+    subjects=(ORBIT_ASYNCIO.name, ORBIT_TRIO.name),
+    references=(GRPCLIB.name, GRPCIO.name),
+)
+
+TABLES = {table.name: table for table in (CALLS,)}

@@ -1,0 +1,97 @@
+"""What a client does while it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter_ns
+
+import anyio
+
+from .echo import Connection, Duplex
+
+Drive = Callable[[Connection, bytes, int], Awaitable[list[int]]]
+
+
+class WrongEcho(Exception):
+    """The peer answered with something else than it was sent; a measurement of that means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One row of a table: `drive` makes so many calls and returns their latencies.
+
+    Latencies are in nanoseconds; there are none where one call's would mean nothing.
+    """
+
+    name: str
+    title: str
+    unit: str
+    drive: Drive
+    payload_bytes: int = 100
+
+    @property
+    def payload(self) -> bytes:
+        """Every byte value in turn, so that an accidental text encoding would show."""
+        return bytes(index % 256 for index in range(self.payload_bytes))
+
+
+async def _unary(connection: Connection, payload: bytes, calls: int, *, in_flight: int) -> list[int]:
+    latencies: list[int] = []
+    tickets = iter(range(calls))  # shared: each caller takes the next ticket, so all stay busy to the end
+    call = connection.unary
+
+    async def caller() -> None:
+        for _ in tickets:
+            start = perf_counter_ns()
+            reply = await call(payload)
+            latencies.append(perf_counter_ns() - start)
+            if reply != payload:
+                raise WrongEcho(f"sent {len(payload)} bytes, got {reply!r}")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(in_flight):
+            tasks.start_soon(caller)
+    return latencies
+
+
+async def _ping_pong(connection: Connection, payload: bytes, calls: int) -> list[int]:
+    latencies: list[int] = []
+    async with connection.stream() as stream:
+        send, receive = stream.send, stream.receive
+        for _ in range(calls):
+            start = perf_counter_ns()
+            await send(payload)
+            reply = await receive()
+            latencies.append(perf_counter_ns() - start)
+            if reply != payload:
+                raise WrongEcho(f"sent {len(payload)} bytes, got {reply!r}")
+        await stream.end()
+        await receive()
+    return latencies
+
+
+async def _pipelined(connection: Connection, payload: bytes, calls: int) -> list[int]:
+    echoes = 0
+    async with connection.stream() as stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(_send_all, stream, payload, calls)
+        async for reply in stream.messages:
+            echoes += 1
+            if reply != payload:
+                raise WrongEcho(f"sent {len(payload)} bytes, got {reply!r}")
+    if echoes != calls:
+        raise WrongEcho(f"sent {calls} messages, got {echoes}")
+    return []
+
+
+async def _send_all(stream: Duplex, payload: bytes, calls: int) -> None:
+    send = stream.send
+    for _ in range(calls):
+        await send(payload)
+    await stream.end()
+
+
+UNARY = Workload("unary", "unary, 64 in flight, one connection", "call", partial(_unary, in_flight=64))
+PING_PONG = Workload("ping-pong", "ping-pong on one bidi stream", "round trip", _ping_pong)
+PIPELINED = Workload("pipelined", "bidi stream, pipelined", "message", _pipelined)

@@ -1,0 +1,1 @@
+"""The demo: ``play`` starts the processes, ``node`` is one, ``client`` the other and the narrator."""
