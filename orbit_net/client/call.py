@@ -5,18 +5,17 @@ No cancel scope is held between two of the user's calls, so a call may be entere
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio.lowlevel
-from multidict import MultiDict
 
 from orbit_net.client.attempt import Attempt
-from orbit_net.client.response import Outcome, headers_fault, outcome_of
+from orbit_net.client.receiving import Receiving
 from orbit_net.client.sender import Sender
-from orbit_net.errors import CodecError, LocalProtocolError, RpcError
+from orbit_net.errors import LocalProtocolError
 from orbit_net.net import Failure
 from orbit_net.status import Status
-from orbit_net.wire.metadata import decode_metadata
+from orbit_net.wire import compression as codings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Sequence
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
 
     from orbit_net.client.channel import Channel
     from orbit_net.net import Peer, Stream
-    from orbit_net.wire import HeaderBlock, HeaderTemplate
+    from orbit_net.wire import HeaderTemplate
     from orbit_net.wire.hpack import Field
-    from orbit_net.wire.metadata import Metadata
 
 __all__ = ["ClientStream"]
 
@@ -36,7 +34,7 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 
-class ClientStream(Generic[Request, Reply]):
+class ClientStream(Receiving[Reply], Generic[Request, Reply]):
     """One call: an async context manager that sends messages of one type and receives messages of another.
 
     Made by :meth:`Channel.request <orbit_net.client.Channel.request>` or by a generated stub. Every operation raises
@@ -59,13 +57,9 @@ class ClientStream(Generic[Request, Reply]):
         deadline: float | None,
         fields: Sequence[Field],
         wait_for_ready: bool,
+        compression: str | None = None,
     ) -> None:
-        self._channel = channel
-        self._path = path
-        self._client_streaming, self._server_streaming = cardinality.value
-        self._request_type = request_type
-        self._reply_type = reply_type
-        self._attempt = Attempt(
+        attempt = Attempt(
             channel.subchannel,
             channel.timers,
             template,
@@ -73,31 +67,14 @@ class ClientStream(Generic[Request, Reply]):
             fields=fields,
             wait_for_ready=wait_for_ready,
         )
+        client_streaming, server_streaming = cardinality.value
+        super().__init__(
+            channel, path, attempt, reply_type, client_streaming=client_streaming, server_streaming=server_streaming
+        )
+        self._request_type = request_type
+        self._compression = compression
         self._sender: Sender | None = None
-        self._requested = False
         self._sent = 0
-        self._received = 0
-        self._headers_read = False
-        self._initial: Metadata | None = None
-        self._trailing: Metadata | None = None
-
-    @property
-    def initial_metadata(self) -> Metadata | None:
-        """The metadata of the response headers; None until they arrived, empty for a trailers-only response."""
-        stream = self._attempt.stream
-        if self._initial is not None:
-            return self._initial
-        if stream is None or (stream.headers is None and stream.trailers is None):
-            return None
-        return MultiDict() if stream.headers is None else self._metadata(stream.headers)
-
-    @property
-    def trailing_metadata(self) -> Metadata | None:
-        """The metadata of the trailers; None until they arrived."""
-        if self._trailing is not None:
-            return self._trailing
-        stream = self._attempt.stream
-        return None if stream is None or stream.trailers is None else self._metadata(stream.trailers)
 
     @property
     def peer(self) -> Peer | None:
@@ -108,12 +85,6 @@ class ClientStream(Generic[Request, Reply]):
     def sent(self) -> int:
         """How many messages were queued."""
         return self._sent
-
-    def _metadata(self, block: HeaderBlock) -> Metadata:
-        try:
-            return decode_metadata(block.fields)
-        except ValueError as error:
-            raise self._attempt.fail(Failure(Status.INTERNAL, str(error))) from None
 
     async def send_request(self, *, end: bool = False) -> None:
         """Send the request headers; ``end`` says that no message will follow (client streaming only).
@@ -134,12 +105,13 @@ class ClientStream(Generic[Request, Reply]):
         if end:
             await self.end()
 
-    async def send_message(self, message: Request, *, end: bool = False) -> None:
+    async def send_message(self, message: Request, *, end: bool = False, compress: bool = True) -> None:
         """Send one message; ``end`` says that it is the last. A unary request is ended by its only message.
 
         Returns when the message is queued, and waits while more than the high-water mark is queued on this call. A
-        message that the server does not want any more, because it has answered OK already, is dropped. Raises
-        :class:`EncodeError` when the message does not fit its type; the call goes on then.
+        message that the server does not want any more, because it has answered OK already, is dropped. In a call that
+        compresses, ``compress=False`` sends this message as it is. Raises :class:`EncodeError` when the message does
+        not fit its type; the call goes on then.
         """
         if not self._requested:
             await self.send_request()
@@ -156,6 +128,8 @@ class ClientStream(Generic[Request, Reply]):
         if limit is not None and len(data) > limit:
             text = f"the message of {len(data)} bytes is larger than the limit of {limit}"
             raise self._attempt.fail(Failure(Status.RESOURCE_EXHAUSTED, text))
+        if self._compression is not None and compress:
+            data = codings.compress(data, self._compression)
         attempt = self._attempt
         stream = attempt.stream
         if stream is None or stream.failure is not None or stream.ended:
@@ -211,145 +185,10 @@ class ClientStream(Generic[Request, Reply]):
             else:
                 self._finish_or_raise()
 
-    async def recv_initial_metadata(self) -> None:
-        """Wait for the response headers; :attr:`initial_metadata` is there then.
-
-        Raises :class:`RpcError` when the call failed instead, or ended at once with a status other than OK.
-        """
-        while True:
-            stream = await self._receiving()
-            if stream.headers is not None:
-                self._read_headers(stream)
-                if self._channel.listeners:
-                    await self._show(stream)
-                return
-            if stream.ended:
-                if self._channel.listeners:
-                    await self._show(stream)
-                self._finish_or_raise()
-                return
-            if stream.failure is not None:
-                await self._attempt.retry_or_raise(stream)
-            else:
-                await stream.arrival()
-
-    async def recv_message(self) -> Reply | None:
-        """Return the next message, or None after the last one of a call that ended with OK.
-
-        Raises :class:`RpcError` when it ended otherwise.
-        """
-        while True:
-            stream = self._attempt.stream
-            if stream is None or self._attempt.failure is not None:
-                stream = await self._receiving()
-            data = await stream.receive()
-            if stream.headers is not None and not self._headers_read:
-                self._read_headers(stream)
-            if self._channel.listeners:
-                await self._show(stream, ended=data is None)
-            if data is not None:
-                return await self._decode(data)
-            if stream.failure is None:
-                self._finish_or_raise()
-                return None
-            await self._attempt.retry_or_raise(stream)
-
-    async def recv_trailing_metadata(self) -> None:
-        """Wait for the end of the call; :attr:`trailing_metadata` is there then. Messages not taken yet are dropped.
-
-        Raises :class:`RpcError` for a status other than OK.
-        """
-        while True:
-            stream = await self._receiving()
-            while await stream.receive() is not None:
-                self._received += 1
-            if stream.headers is not None:
-                self._read_headers(stream)
-            if self._channel.listeners:
-                await self._show(stream)
-            if stream.failure is None:
-                self._finish_or_raise()
-                return
-            await self._attempt.retry_or_raise(stream)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Reply:
-        message = await self.recv_message()
-        if message is None:
-            raise StopAsyncIteration
-        return message
-
-    async def _decode(self, data: bytes) -> Reply:
-        self._received += 1
-        if self._received > 1 and not self._server_streaming:
-            raise self._attempt.fail(Failure(Status.UNIMPLEMENTED, "a unary response came with more than one message"))
-        try:
-            message = self._channel.codec.decode(data, self._reply_type)
-        except CodecError as error:
-            raise self._attempt.fail(
-                Failure(Status.INTERNAL, f"the reply of {self._path} is broken: {error}"), error
-            ) from error
-        if self._channel.listeners:
-            message = await self._channel.dispatch_reply(message)
-        return cast("Reply", message)
-
-    async def _receiving(self) -> Stream:
-        """Return the stream to receive from. A full-duplex call may begin with receiving: that sends the headers."""
-        if not self._requested:
-            if not self._client_streaming:
-                raise LocalProtocolError("a unary request needs its message before there is anything to receive")
-            await self.send_request()
-        return await self._attempt.connected()
-
-    def _read_headers(self, stream: Stream) -> None:
-        """Commit the call, and fail it when what answers is no gRPC server."""
-        self._headers_read = True
-        self._attempt.replay.commit()
-        fault = None if stream.headers is None else headers_fault(stream.headers)
-        if fault is not None:
-            raise self._attempt.fail(Failure(fault.status, fault.message or ""))
-
-    async def _show(self, stream: Stream, *, ended: bool = True) -> None:
-        """Show headers, and trailers if this is the end, to the listeners, who may change the metadata."""
-        if self._initial is None and (stream.headers is not None or stream.trailers is not None):
-            initial = MultiDict() if stream.headers is None else self._metadata(stream.headers)
-            self._initial = await self._channel.dispatch_initial_metadata(initial)
-        if ended and self._trailing is None and stream.trailers is not None:
-            trailing = self._metadata(stream.trailers)
-            self._trailing = await self._channel.dispatch_trailing_metadata(trailing, self._finish())
-
     async def cancel(self) -> None:
         """Cancel the call: the server is told by RST_STREAM, and what arrived is dropped. Does not wait."""
         self._attempt.end_by(Failure(Status.CANCELLED, "the call was cancelled by its caller", urgent=True))
         self._attempt.over = True
-
-    def _finish(self) -> Outcome:
-        """Return how the ended call ended, with what the protocol adds: one reply is due for a unary call."""
-        stream = self._attempt.stream
-        assert stream is not None
-        outcome = outcome_of(stream.trailers)
-        if outcome.status is Status.OK and not self._server_streaming and not self._received and not stream.inbox:
-            return Outcome(Status.UNIMPLEMENTED, "a unary call ended with OK and without a message")
-        return outcome
-
-    def _finish_or_raise(self) -> None:
-        outcome = self._finish()
-        self._attempt.over = True
-        if outcome.status is not Status.OK:
-            raise self._rpc_error(outcome)
-
-    def _rpc_error(self, outcome: Outcome) -> RpcError:
-        trailers = self.trailing_metadata
-        details = self._channel.decode_details(outcome)
-        return RpcError(outcome.status, outcome.message, details, trailing_metadata=trailers)
-
-    @property
-    def answered(self) -> bool:
-        """Whether the server has ended the call, so that it wants no more messages."""
-        stream = self._attempt.stream
-        return stream is not None and stream.ended
 
     def fail_by(self, error: Exception) -> None:
         """End the call because its request iterator raised ``error``, which the receiving side raises again."""

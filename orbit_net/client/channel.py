@@ -20,6 +20,7 @@ from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.net import Timers, connect, parse_target
 from orbit_net.wire import HeaderTemplate
+from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class Channel:
         self._authority = (self.settings.authority or address.authority).encode()
         self._content_type = content_type_of(self.codec)
         self._user_agent = (self.settings.user_agent or USER_AGENT).encode()
-        self._templates: dict[str, HeaderTemplate] = {}
+        self._compression = self.settings.compression
+        self._accept_encoding = accept_header(self.settings.accept_compression)
+        self._templates: dict[str | tuple[str, str | None], HeaderTemplate] = {}
         self._tasks: TaskGroup | None = None
         compat.install()
 
@@ -144,18 +147,24 @@ class Channel:
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
         wait_for_ready: bool = False,
+        compression: str | None = None,
     ) -> ClientStream[Request, Reply]:
         """Return a call of the method ``name`` (``/package.Service/Method``), to be entered with ``async with``.
 
         The call ends by the earliest of ``timeout`` (seconds from now), ``deadline``, and the deadline of the call that
         is being handled by this task, unless :func:`~orbit_net.client.detached`. ``metadata`` is validated here:
         :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``: a failing connection makes the
-        call wait instead of fail.
+        call wait instead of fail. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the channel's.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
             until = _earliest(until, timeout, deadline)
-        template = self._templates.get(name) or self._template(name)
+        if compression is None:
+            compression = self._compression
+            template = self._templates.get(name) or self._template(name, compression)
+        else:
+            compression = _chosen(compression)
+            template = self._template(name, compression)
         return ClientStream(
             self,
             name,
@@ -166,9 +175,15 @@ class Channel:
             deadline=until,
             fields=encode_metadata(metadata) if metadata else (),
             wait_for_ready=wait_for_ready,
+            compression=compression,
         )
 
-    def _template(self, path: str) -> HeaderTemplate:
+    def _template(self, path: str, compression: str | None) -> HeaderTemplate:
+        # A call that compresses as the channel does is found by its path alone, the others by both.
+        key = path if compression == self._compression else (path, compression)
+        template = self._templates.get(key)
+        if template is not None:
+            return template
         if not (path.startswith("/") and path.isascii() and path.isprintable() and " " not in path):
             raise LocalProtocolError(f"the method {path!r} is not of the form /package.Service/Method")
         if len(self._templates) >= _REMEMBERED_METHODS:
@@ -181,10 +196,12 @@ class Channel:
                 (b":authority", self._authority),
                 (b"te", b"trailers"),
                 (b"content-type", self._content_type),
+                *([] if compression is None else [(b"grpc-encoding", compression.encode())]),
+                (b"grpc-accept-encoding", self._accept_encoding),
                 (b"user-agent", self._user_agent),
             ]
         )
-        self._templates[path] = template
+        self._templates[key] = template
         return template
 
     def start_soon(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -244,6 +261,16 @@ class Channel:
 
     def __repr__(self) -> str:
         return f"<Channel {self.target!r} {self.subchannel!r}>"
+
+
+def _chosen(compression: str) -> str | None:
+    """Return the encoding that a call asks for; raises :class:`LocalProtocolError` for one that is not known."""
+    if compression == IDENTITY:
+        return None
+    if compression not in ENCODINGS:
+        known = ", ".join(map(repr, (*ENCODINGS, IDENTITY)))
+        raise LocalProtocolError(f"the compression {compression!r} is not known; use one of {known}")
+    return compression
 
 
 def _earliest(until: float | None, timeout: float | None, deadline: Deadline | None) -> float:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orbit_net.client.backoff import BackoffPolicy
 from orbit_net.errors import ConfigurationError
 from orbit_net.wire import WireSettings
+from orbit_net.wire.compression import ENCODINGS, check_encodings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["ChannelSettings"]
 
@@ -18,6 +23,10 @@ class ChannelSettings:
     ``max_receive_message`` of 4 MiB is gRPC's usual default; ``max_send_message`` has none, because the receiver
     decides. ``connect_timeout`` of 20 s is the least that gRPC's backoff document allows one attempt. The windows are
     explained in :class:`orbit_net.wire.WireSettings`; ``authority`` replaces the target's host in ``:authority``.
+
+    ``compression`` ("gzip" or "deflate") is for the requests of calls that do not choose themselves; there is none by
+    default, because CPU is scarcer than bandwidth inside a cluster. ``accept_compression`` are the encodings that
+    replies may have; the limit for received messages also holds while they are inflated.
     """
 
     max_receive_message: int = 4_194_304
@@ -26,6 +35,8 @@ class ChannelSettings:
     backoff: BackoffPolicy = field(default_factory=BackoffPolicy)
     stream_window: int = 262_144
     connection_window: int = 4_194_304
+    compression: str | None = None
+    accept_compression: Collection[str] = ENCODINGS
     authority: str | None = None
     user_agent: str | None = None
 
@@ -38,6 +49,7 @@ class ChannelSettings:
             value = getattr(self, name)
             if value is not None and not (value and value.isascii() and value.isprintable()):
                 raise ConfigurationError(f"{name} is {value!r}; it must be printable ASCII")
+        check_encodings(self.compression, self.accept_compression)
         self.wire()
 
     def wire(self) -> WireSettings:

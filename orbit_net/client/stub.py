@@ -99,7 +99,8 @@ class ResponseStream(Generic[Reply]):
 class Stub:
     """Calls of one service on one channel.
 
-    ``timeout`` (seconds for each call), ``deadline`` and ``metadata`` hold for every call that does not say otherwise.
+    ``timeout`` (seconds for each call), ``deadline``, ``metadata`` and ``compression`` ("gzip", "deflate", "identity")
+    hold for every call that does not say otherwise.
     """
 
     def __init__(
@@ -109,11 +110,13 @@ class Stub:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> None:
         self.channel = channel
         self.timeout = timeout
         self.deadline = deadline
         self.metadata = metadata
+        self.compression = compression
 
     def _call(
         self,
@@ -124,6 +127,7 @@ class Stub:
         timeout: float | None,
         deadline: Deadline | None,
         metadata: MetadataLike | None,
+        compression: str | None,
     ) -> ClientStream[Request, Reply]:
         return self.channel.request(
             path,
@@ -133,6 +137,7 @@ class Stub:
             timeout=self.timeout if timeout is None else timeout,
             deadline=self.deadline if deadline is None else deadline,
             metadata=self.metadata if metadata is None else metadata,
+            compression=self.compression if compression is None else compression,
         )
 
     async def _unary_unary(
@@ -144,8 +149,11 @@ class Stub:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> Reply:
-        call = self._call(path, Cardinality.UNARY_UNARY, type(request), reply_type, timeout, deadline, metadata)
+        call = self._call(
+            path, Cardinality.UNARY_UNARY, type(request), reply_type, timeout, deadline, metadata, compression
+        )
         async with call:
             await call.send_message(request, end=True)
             reply = await call.recv_message()
@@ -161,8 +169,11 @@ class Stub:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ResponseStream[Reply]:
-        call = self._call(path, Cardinality.UNARY_STREAM, type(request), reply_type, timeout, deadline, metadata)
+        call = self._call(
+            path, Cardinality.UNARY_STREAM, type(request), reply_type, timeout, deadline, metadata, compression
+        )
         return ResponseStream(call, request)
 
     async def _stream_unary(
@@ -175,8 +186,11 @@ class Stub:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> Reply:
-        call = self._call(path, Cardinality.STREAM_UNARY, request_type, reply_type, timeout, deadline, metadata)
+        call = self._call(
+            path, Cardinality.STREAM_UNARY, request_type, reply_type, timeout, deadline, metadata, compression
+        )
         async with call:
             await call.send_request()
             if isinstance(requests, AsyncIterable):
@@ -199,5 +213,8 @@ class Stub:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ClientStream[Request, Reply]:
-        return self._call(path, Cardinality.STREAM_STREAM, request_type, reply_type, timeout, deadline, metadata)
+        return self._call(
+            path, Cardinality.STREAM_STREAM, request_type, reply_type, timeout, deadline, metadata, compression
+        )

@@ -35,7 +35,7 @@ def _method(method: Method, names: Names) -> str:
         docstring(method.comment or f"Call ``{method.route}``.", "        "),
         f"        return {wait}self._{method.kind}(",
         *(f"            {argument}," for argument in [f'"{method.route}"', *arguments]),
-        *(f"            {option}={option}," for option in ("timeout", "deadline", "metadata")),
+        *(f"            {option}={option}," for option in ("timeout", "deadline", "metadata", "compression")),
         "        )",
     ]
     return "\n".join(lines)
@@ -65,4 +65,5 @@ def _options(names: Names) -> list[str]:
         f"timeout: {names.builtin('float')} | None = None",
         f"deadline: {names.use('grpclib.metadata', 'Deadline')} | None = None",
         f"metadata: {names.use(_CLIENT, 'MetadataLike')} | None = None",
+        f"compression: {names.builtin('str')} | None = None",
     ]

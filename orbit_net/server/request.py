@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from multidict import MultiDict
 
 from orbit_net.status import Status
+from orbit_net.wire.compression import accepted_by
 from orbit_net.wire.metadata import decode_metadata
 from orbit_net.wire.timeouts import decode_timeout
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from grpclib.const import Handler
 
+    from orbit_net.server.settings import ServerSettings
     from orbit_net.wire import HeaderBlock
     from orbit_net.wire.metadata import Metadata
 
@@ -34,12 +36,15 @@ class Rejection:
     status: Status
     message: str
     http_status: int = 200
-    accept_encoding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request that can be served, or the ``rejection`` that it gets; ``timeout`` in seconds."""
+    """A request that can be served, or the ``rejection`` that it gets; ``timeout`` in seconds.
+
+    ``encoding`` is that of its compressed messages, ``accepts`` are those that the client can read, and ``compression``
+    is the server's own, if it is among them.
+    """
 
     path: str
     handler: Handler | None = None
@@ -47,19 +52,23 @@ class RequestHead:
     content_type: str = ""
     user_agent: str | None = None
     metadata: Metadata = field(default_factory=MultiDict)
+    encoding: str | None = None
+    accepts: frozenset[str] = frozenset()
+    compression: str | None = None
     rejection: Rejection | None = None
 
 
-def read_request(block: HeaderBlock, handlers: Mapping[str, Handler], max_header_list: int) -> RequestHead:
+def read_request(block: HeaderBlock, handlers: Mapping[str, Handler], settings: ServerSettings) -> RequestHead:
     """Return what ``block`` asks for."""
     path = block.pseudo[b":path"].decode("latin-1")
     content_type = block.get(b"content-type") or b""
     handler = handlers.get(path)
-    rejection = _reject(block, content_type, path, handler, max_header_list)
+    rejection = _reject(block, content_type, path, handler, settings)
     if rejection is not None:
         return RequestHead(path, rejection=rejection)
     timeout_text = block.get(b"grpc-timeout")
     user_agent = block.get(b"user-agent")
+    accepts = accepted_by(block.get(b"grpc-accept-encoding"))
     try:
         timeout = None if timeout_text is None else decode_timeout(timeout_text)
         metadata = decode_metadata(pair for pair in block.fields if pair[0] not in _KNOWN)
@@ -72,14 +81,17 @@ def read_request(block: HeaderBlock, handlers: Mapping[str, Handler], max_header
         content_type.decode("latin-1"),
         None if user_agent is None else user_agent.decode("latin-1"),
         metadata,
+        block.encoding,
+        accepts,
+        settings.compression if settings.compression in accepts else None,
     )
 
 
 def _reject(
-    block: HeaderBlock, content_type: bytes, path: str, handler: Handler | None, max_header_list: int
+    block: HeaderBlock, content_type: bytes, path: str, handler: Handler | None, settings: ServerSettings
 ) -> Rejection | None:
-    if block.size > max_header_list:
-        text = f"{block.size} bytes of headers are more than the limit of {max_header_list}"
+    if block.size > settings.max_header_list:
+        text = f"{block.size} bytes of headers are more than the limit of {settings.max_header_list}"
         return Rejection(Status.RESOURCE_EXHAUSTED, text)
     if block.pseudo[b":method"] != b"POST":
         return Rejection(Status.INTERNAL, "gRPC requests are POST requests", http_status=405)
@@ -88,8 +100,6 @@ def _reject(
         return Rejection(Status.UNKNOWN, f"the content-type {shown!r} is not application/grpc", http_status=415)
     if handler is None:
         return Rejection(Status.UNIMPLEMENTED, f"Method not found: {path[:256]}")
-    encoding = block.get(b"grpc-encoding")
-    if encoding is not None and encoding != b"identity":
-        shown = encoding[:64].decode("latin-1")
-        return Rejection(Status.UNIMPLEMENTED, f"the grpc-encoding {shown!r} is not supported", accept_encoding=True)
+    if block.encoding is not None and block.encoding not in settings.accept_compression:
+        return Rejection(Status.UNIMPLEMENTED, f"the grpc-encoding {block.encoding[:64]!r} is not supported")
     return None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orbit_net.wire import HeaderTemplate
+from orbit_net.wire.compression import accept_header
 from orbit_net.wire.metadata import encode_binary, encode_message
 
 if TYPE_CHECKING:
-    from orbit_net.server.request import Rejection
+    from collections.abc import Collection
+
     from orbit_net.status import Status
     from orbit_net.wire.hpack import Field
 
-__all__ = ["NO_FIELDS", "OK_TRAILERS", "headers_template", "http_template", "rejection_fields", "status_fields"]
+__all__ = ["NO_FIELDS", "OK_TRAILERS", "headers_template", "http_template", "status_fields"]
 
 OK_TRAILERS: Final = HeaderTemplate([(b"grpc-status", b"0")])
 NO_FIELDS: Final = HeaderTemplate([])
@@ -21,9 +23,15 @@ NO_FIELDS: Final = HeaderTemplate([])
 _HTTP_TEMPLATES: Final[dict[int, HeaderTemplate]] = {}
 
 
-def headers_template(content_type: bytes) -> HeaderTemplate:
-    """Return response headers, which are also the beginning of a trailers-only response."""
-    return HeaderTemplate([(b":status", b"200"), (b"content-type", content_type)])
+def headers_template(content_type: bytes, accepted: Collection[str], encoding: str | None = None) -> HeaderTemplate:
+    """Return response headers, which without ``encoding`` are also the beginning of a trailers-only response.
+
+    ``accepted`` are the encodings that requests may have, ``encoding`` is that of the replies.
+    """
+    fields = [(b":status", b"200"), (b"content-type", content_type)]
+    if encoding is not None:
+        fields.append((b"grpc-encoding", encoding.encode()))
+    return HeaderTemplate([*fields, (b"grpc-accept-encoding", accept_header(accepted))])
 
 
 def http_template(http_status: int) -> HeaderTemplate:
@@ -42,12 +50,4 @@ def status_fields(status: Status, message: str | None = None, details: bytes | N
         fields.append((b"grpc-message", encode_message(message)))
     if details is not None:
         fields.append((b"grpc-status-details-bin", encode_binary(details)))
-    return fields
-
-
-def rejection_fields(rejection: Rejection) -> list[Field]:
-    """Return the fields of a trailers-only answer to a request that reaches no handler."""
-    fields = status_fields(rejection.status, rejection.message)
-    if rejection.accept_encoding:
-        fields.append((b"grpc-accept-encoding", b"identity"))
     return fields

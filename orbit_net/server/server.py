@@ -14,9 +14,10 @@ from orbit_net.errors import ConfigurationError
 from orbit_net.net import Connection, Timers, listen, parse_address, set_no_delay
 from orbit_net.server.call import ServerStream
 from orbit_net.server.request import read_request
-from orbit_net.server.response import headers_template, http_template, rejection_fields
+from orbit_net.server.response import headers_template, http_template, status_fields
 from orbit_net.server.settings import ServerSettings
 from orbit_net.server.workers import Workers
+from orbit_net.wire.compression import ENCODINGS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,7 +66,9 @@ class Server:
         self.codec: Codec = MessageCodec() if codec is None else codec
         self.settings = settings or ServerSettings()
         self.timers = Timers()
-        self.headers = headers_template(content_type_of(self.codec))
+        content_type, accepted = content_type_of(self.codec), self.settings.accept_compression
+        self.headers = headers_template(content_type, accepted)
+        self.headers_of = {name: headers_template(content_type, accepted, name) for name in ENCODINGS}
         self.__dispatch__ = _DispatchServerEvents()
         self._listeners_of_events = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question
         self._handlers = _collect(services)
@@ -242,7 +245,7 @@ class Server:
         assert self._workers is not None
         head: RequestHead | None = block.parsed
         if head is None:
-            head = block.parsed = read_request(block, self._handlers, self.settings.max_header_list)
+            head = block.parsed = read_request(block, self._handlers, self.settings)
         if head.rejection is not None:
             self._reject(stream, head.rejection)
         else:
@@ -250,7 +253,7 @@ class Server:
 
     def _reject(self, stream: Stream, rejection: Rejection) -> None:
         template = self.headers if rejection.http_status == 200 else http_template(rejection.http_status)
-        stream.send_trailers(template, rejection_fields(rejection))
+        stream.send_trailers(template, status_fields(rejection.status, rejection.message))
         stream.release()
 
     # --- for the calls ---------------------------------------------------------------------------

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orbit_net.errors import ConfigurationError
 from orbit_net.wire import FloodLimits, WireSettings
+from orbit_net.wire.compression import ENCODINGS, check_encodings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["ServerSettings"]
 
@@ -18,6 +23,11 @@ class ServerSettings:
     clients assume before they know; handlers that are still running count, whether or not the client still waits.
     ``flood`` says how much abuse is borne; the windows are explained in :class:`orbit_net.wire.WireSettings`.
     ``backlog`` is the number of connections that the system may hold before they are accepted.
+
+    ``compression`` ("gzip" or "deflate") is for the replies of calls that do not choose themselves and whose client
+    accepts it; there is none by default, because CPU is scarcer than bandwidth inside a cluster.
+    ``accept_compression`` are the encodings that requests may have, others are UNIMPLEMENTED; the limit for received
+    messages also holds while they are inflated.
     """
 
     max_receive_message: int = 4_194_304
@@ -26,6 +36,8 @@ class ServerSettings:
     max_header_list: int = 16_384
     stream_window: int = 262_144
     connection_window: int = 4_194_304
+    compression: str | None = None
+    accept_compression: Collection[str] = ENCODINGS
     flood: FloodLimits = field(default_factory=FloodLimits)
     backlog: int = 1_024
 
@@ -34,6 +46,7 @@ class ServerSettings:
             raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
         if self.backlog < 1:
             raise ConfigurationError(f"backlog is {self.backlog!r}; it must be at least 1")
+        check_encodings(self.compression, self.accept_compression)
         self.wire()
 
     def wire(self) -> WireSettings:

@@ -26,13 +26,13 @@ _unpack_prefix = _PREFIX.unpack_from
 
 
 class CompressedMessage(bytes):
-    """A message whose compressed flag is set: still to be inflated by whoever takes it."""
+    """A message whose compressed flag is set: inflated by whoever takes it, and sent with the flag."""
 
     __slots__ = ()
 
 
 class MessageError(Exception):
-    """The stream of messages cannot go on; the call ends with ``status``. Never leaves :mod:`orbit_net.wire`."""
+    """The stream of messages cannot go on; the call ends with ``status``. Users never see it."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -47,13 +47,12 @@ class Assembler:
     size was checked against ``limit`` before its first byte was kept.
     """
 
-    __slots__ = ("_chunks", "_compressed", "_prefix", "compression_allowed", "encoding", "limit", "missing")
+    __slots__ = ("_chunks", "_compressed", "_prefix", "compression_allowed", "limit", "missing")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.missing = 0
         self.compression_allowed = False
-        self.encoding: str | None = None
         self._prefix = b""
         self._chunks: list[bytearray | memoryview] = []
         self._compressed = False
@@ -94,8 +93,7 @@ class Assembler:
         if flag > 1:
             raise MessageError(Status.INTERNAL, f"the compressed flag of a message is {flag}, not 0 or 1")
         if not self.compression_allowed:
-            how = "without a grpc-encoding header" if self.encoding is None else f"with {self.encoding}, not offered"
-            raise MessageError(Status.INTERNAL, f"a message is marked as compressed {how}")
+            raise MessageError(Status.INTERNAL, "a message is marked as compressed without a grpc-encoding header")
 
     def _resume(self, data: bytes, position: int, end: int, messages: list[bytes]) -> int:
         """Finish the prefix and the message that an earlier chunk began; return where the next message starts."""

@@ -22,7 +22,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from orbit_net.errors import LocalProtocolError, RemoteProtocolError
-from orbit_net.wire.assembler import pack_prefix
+from orbit_net.wire.assembler import CompressedMessage, pack_prefix
 from orbit_net.wire.control import ControlFrames
 from orbit_net.wire.events import ConnectionFailed, Event, StreamFailed
 from orbit_net.wire.frames import (
@@ -178,8 +178,8 @@ class Connection:
         self._check_list_size(template, extra)
         self._send_headers(stream, template, extra)
 
-    def send_message(self, stream_id: int, message: bytes, *, compressed: bool = False, end: bool = False) -> bool:
-        """Queue one message; ``end`` closes our direction after it.
+    def send_message(self, stream_id: int, message: bytes, *, end: bool = False) -> bool:
+        """Queue one message, flagged if it is a :class:`CompressedMessage`; ``end`` closes our direction after it.
 
         Returns False when the stream's queue is above the high-water mark: then wait for :meth:`take_drained` to name
         it.
@@ -190,7 +190,7 @@ class Connection:
             raise LocalProtocolError(f"a message may not be sent now on {stream!r}")
         stream.send_phase = step
         size = len(message) + 5
-        stream.out.append(pack_prefix(compressed, size - 5))
+        stream.out.append(pack_prefix(type(message) is CompressedMessage, size - 5))
         if message:
             stream.out.append(message)
         stream.out_size += size

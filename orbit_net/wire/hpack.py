@@ -72,11 +72,12 @@ class HeaderBlock:
     """A received header list.
 
     ``pseudo`` holds the fields whose names begin with a colon, ``fields`` the others in order; ``fault`` says what
-    makes the list malformed (RFC 9113 §8.2), or is None. ``parsed`` is for the layer above: equal blocks are the same
+    makes the list malformed (RFC 9113 §8.2), or is None. ``encoding`` is that of compressed messages, None for
+    ``identity`` too. ``parsed`` is for the layer above: equal blocks are the same
     object while the table is unchanged, so what was concluded from one holds for the next.
     """
 
-    __slots__ = ("fault", "fields", "parsed", "pseudo", "size")
+    __slots__ = ("encoding", "fault", "fields", "parsed", "pseudo", "size")
 
     def __init__(self, fields: Sequence[Field], size: int) -> None:
         self.size = size
@@ -86,6 +87,8 @@ class HeaderBlock:
         self.fault: str | None = None
         for name, value in fields:
             self._add(name, value)
+        encoding = self.get(b"grpc-encoding")
+        self.encoding = None if encoding in (None, b"identity") else encoding.decode("latin-1")
 
     def _add(self, name: bytes, value: bytes) -> None:
         if name[:1] == b":":

@@ -197,6 +197,8 @@ class Receiver:
             self.break_stream(stream, ErrorCodes.PROTOCOL_ERROR, fault, report=False)
             return
         stream.receive_phase = Phase.DONE if ends else Phase.OPEN
+        if block.encoding is not None:
+            stream.assembler.compression_allowed = True
         self.events.append(HeadersReceived(stream.id, block))
         if ends:
             self.events.append(StreamEnded(stream.id))
@@ -236,8 +238,8 @@ class Receiver:
             return
         stream.receive_phase = step
         if not ends:
-            encoding = block.get(b"grpc-encoding")
-            stream.assembler.encoding = None if encoding is None else encoding[:32].decode("latin-1")
+            if block.encoding is not None:
+                stream.assembler.compression_allowed = True
             self.events.append(HeadersReceived(stream.id, block))
             return
         if not stream.assembler.between_messages:

@@ -139,6 +139,7 @@ async def test_the_order_and_the_constants_of_request_headers():
         "grpc-timeout",
         "te",
         "content-type",
+        "grpc-accept-encoding",
         "user-agent",
         "x-key",
     ]

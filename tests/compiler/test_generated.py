@@ -95,7 +95,12 @@ def test_service_without_rpcs(services: ModuleType) -> None:
     assert services.IdleBase().__mapping__() == {}
 
 
-OPTIONS = {"timeout": float | None, "deadline": Deadline | None, "metadata": MetadataLike | None}
+OPTIONS = {
+    "timeout": float | None,
+    "deadline": Deadline | None,
+    "metadata": MetadataLike | None,
+    "compression": str | None,
+}
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def test_stub_signatures(services: ModuleType, shop: ModuleType, load: Callable[[str], ModuleType]) -> None:
-    """Stub methods are typed by cardinality, and take timeout, deadline and metadata by keyword only."""
+    """Stub methods are typed by cardinality, and take timeout, deadline, metadata and compression by keyword only."""
     stub, item, offer = services.ShopStub, shop.Item, shop.ItemOffer
     money = load("acme.common").Money
     assert _hints(stub.find) == {"request": item, **OPTIONS, "return": item}

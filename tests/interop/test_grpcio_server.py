@@ -217,7 +217,7 @@ async def test_unimplemented(path):
 
 
 async def test_compressing_server():
-    """A reply that the server compresses, unasked, is INTERNAL here, and the channel works on (compression.md)."""
+    """A reply that the server compresses although we accept nothing is INTERNAL (compression.md); the channel lives."""
 
     class Compressing(GrpcioEcho):
         def unary(self, request, context):
@@ -225,7 +225,7 @@ async def test_compressing_server():
                 context.set_compression(grpc.Compression.Gzip)
             return request * 1_000
 
-    async with our_client(Compressing()) as (_, stub):
+    async with our_client(Compressing(), settings=ChannelSettings(accept_compression=())) as (_, stub):
         with pytest.raises(RpcError, match="gzip") as caught:
             await stub.unary(b"x")
         assert caught.value.status is Status.INTERNAL

@@ -21,10 +21,14 @@ async def call(peer, stream_id, *, path="/test.Echo/Unary", body=ONE, **changes)
 
 
 async def test_a_plain_call():
-    """Headers with the content type, the message, trailers with the status: nothing else."""
+    """Headers with content type and accepted encodings, the message, trailers with the status: nothing else."""
     async with raw_client() as (_, peer):
         headers, body, trailers = await call(peer, 1)
-    assert headers == {":status": "200", "content-type": "application/grpc"}
+    assert headers == {
+        ":status": "200",
+        "content-type": "application/grpc",
+        "grpc-accept-encoding": "identity,gzip,deflate",
+    }
     assert body == message(b"x")
     assert trailers == {"grpc-status": "0"}
 
@@ -48,7 +52,10 @@ async def test_te_may_be_missing():
         ({"method": "GET"}, {":status": "405"}),
         ({"grpc_timeout": "soon"}, {":status": "200", "grpc-status": "13"}),
         ({"x_bin": "***"}, {":status": "200", "grpc-status": "13"}),
-        ({"grpc_encoding": "zip"}, {":status": "200", "grpc-status": "12", "grpc-accept-encoding": "identity"}),
+        (
+            {"grpc_encoding": "zip"},
+            {"grpc-status": "12", "grpc-accept-encoding": "identity,gzip,deflate"},
+        ),
         ({"x_big": "x" * 17_000}, {":status": "200", "grpc-status": "8"}),
     ],
 )

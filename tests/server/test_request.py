@@ -3,19 +3,21 @@
 import pytest
 from grpclib.const import Cardinality, Handler
 
+from orbit_net.server import ServerSettings
 from orbit_net.server.request import Rejection, read_request
 from orbit_net.status import Status
 from orbit_net.wire import HeaderBlock
 
 HANDLER = Handler(None, Cardinality.UNARY_UNARY, bytes, bytes)
+SETTINGS = ServerSettings(max_header_list=1_024)
 
 
-def read(*extra, size=100, **changes):
+def read(*extra, size=100, settings=SETTINGS, **changes):
     """Read a request that is fine but for the changes."""
     fields = {":method": "POST", ":scheme": "http", ":path": "/a.B/C", "content-type": "application/grpc"}
     fields |= {name.replace("_", "-") if name != "method" else ":method": value for name, value in changes.items()}
     pairs = [(name.encode(), value.encode()) for name, value in fields.items() if value is not None]
-    return read_request(HeaderBlock([*pairs, *extra], size), {"/a.B/C": HANDLER}, 1_000)
+    return read_request(HeaderBlock([*pairs, *extra], size), {"/a.B/C": HANDLER}, settings)
 
 
 def test_a_good_request():
@@ -63,22 +65,37 @@ def test_unknown_path():
         [(b":method", b"POST"), (b":path", b"/a.B/D"), (b"content-type", b"application/grpc")],
         0,
     )
-    assert read_request(block, {"/a.B/C": HANDLER}, 1_000).rejection == Rejection(
+    assert read_request(block, {"/a.B/C": HANDLER}, SETTINGS).rejection == Rejection(
         Status.UNIMPLEMENTED, "Method not found: /a.B/D"
     )
 
 
 def test_too_many_headers():
     """RESOURCE_EXHAUSTED for a list above the limit."""
-    assert read(size=1_001).rejection.status is Status.RESOURCE_EXHAUSTED
+    assert read(size=1_025).rejection.status is Status.RESOURCE_EXHAUSTED
 
 
-def test_unknown_encoding():
-    """UNIMPLEMENTED, and the answer will name what is accepted; identity is fine."""
+def test_encodings():
+    """UNIMPLEMENTED for one that is unknown or switched off; identity is always fine (compression.md)."""
+    only = ServerSettings(accept_compression=("deflate",))
     rejection = read((b"grpc-encoding", b"snappy")).rejection
-    assert rejection.status is Status.UNIMPLEMENTED
-    assert rejection.accept_encoding
-    assert read((b"grpc-encoding", b"identity")).rejection is None
+    assert rejection == Rejection(Status.UNIMPLEMENTED, "the grpc-encoding 'snappy' is not supported")
+    assert read((b"grpc-encoding", b"gzip"), settings=only).rejection.status is Status.UNIMPLEMENTED
+    assert read((b"grpc-encoding", b"deflate"), settings=only).encoding == "deflate"
+    head = read((b"grpc-encoding", b"identity"))
+    assert (head.rejection, head.encoding) == (None, None)
+
+
+def test_the_compression_of_replies():
+    """That of the server if the client accepts it, else none; names that are not known do not matter."""
+    squeezing = ServerSettings(compression="gzip")
+    accept = b"grpc-accept-encoding"
+    head = read((accept, b"identity, deflate,gzip ,zstd"), settings=squeezing)
+    assert (head.accepts, head.compression) == ({"gzip", "deflate"}, "gzip")
+    head = read((accept, b"deflate"), settings=squeezing)
+    assert (head.accepts, head.compression) == ({"deflate"}, None)
+    assert read(settings=squeezing).compression is None
+    assert read((accept, b"gzip")).compression is None
 
 
 @pytest.mark.parametrize("timeout", [b"", b"1", b"S", b"1s", b"-1S", b"123456789S", b"1.5S", b" 1S"])

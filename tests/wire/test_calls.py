@@ -225,7 +225,7 @@ def test_compressed_messages_are_marked_when_the_call_allows_them():
     stream_id = pair.open()
     pair.pump()
     pair.server.wire.streams[stream_id].assembler.compression_allowed = True
-    pair.client.wire.send_message(stream_id, b"squeezed", compressed=True)
+    pair.client.wire.send_message(stream_id, CompressedMessage(b"squeezed"))
     pair.client.wire.send_message(stream_id, b"plain", end=True)
     pair.pump()
     messages = pair.server.messages(stream_id)

@@ -26,6 +26,7 @@ class RaftConsensusStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> VoteResponseProto:
         """A candidate asks for a vote."""
         return await self._unary_unary(
@@ -35,6 +36,7 @@ class RaftConsensusStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def append_entries(
@@ -44,6 +46,7 @@ class RaftConsensusStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> AppendEntriesResponseProto:
         """The leader hands over entries, or none as a heartbeat."""
         return await self._unary_unary(
@@ -53,6 +56,7 @@ class RaftConsensusStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 

@@ -33,6 +33,7 @@ class ConnectionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ClientStream[MessageProto, MessageProto]:
         """Opens the actor stream: either side sends whenever it wants, and answers come in any order under the number
         of their question.
@@ -44,6 +45,7 @@ class ConnectionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def get_connection_info(
@@ -53,6 +55,7 @@ class ConnectionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ConnectionInfoResponseProto:
         """Tells the identity of the node that answers."""
         return await self._unary_unary(
@@ -62,6 +65,7 @@ class ConnectionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 
@@ -107,6 +111,7 @@ class HealthServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> HealthCheckResponse:
         """Tells the state of a service once; a service that is not registered gives NOT_FOUND."""
         return await self._unary_unary(
@@ -116,6 +121,7 @@ class HealthServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     def watch(
@@ -125,6 +131,7 @@ class HealthServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ResponseStream[HealthCheckResponse]:
         """Tells the state of a service now and after each change, until the caller leaves; a service that is not
         registered gives SERVICE_UNKNOWN, and its state once it is registered.
@@ -136,6 +143,7 @@ class HealthServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 

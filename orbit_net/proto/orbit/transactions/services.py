@@ -35,6 +35,7 @@ class TransactionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> TransactionMessageResponse:
         """Delivers one message to one actor."""
         return await self._unary_unary(
@@ -44,6 +45,7 @@ class TransactionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def broadcast_transaction_message(
@@ -53,6 +55,7 @@ class TransactionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> BroadcastMessageResponse:
         """Delivers one message to several actors of the answering node."""
         return await self._unary_unary(
@@ -62,6 +65,7 @@ class TransactionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def transaction_health_check(
@@ -71,6 +75,7 @@ class TransactionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> HealthCheckResponse:
         """Tells whether the node takes part in transactions."""
         return await self._unary_unary(
@@ -80,6 +85,7 @@ class TransactionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def get_transaction_status(
@@ -89,6 +95,7 @@ class TransactionServiceStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> TransactionStatusResponse:
         """Tells what the node knows of a transaction, for a participant that waits in doubt."""
         return await self._unary_unary(
@@ -98,6 +105,7 @@ class TransactionServiceStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 

@@ -28,6 +28,7 @@ class HealthStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> HealthCheckResponse:
         """Tells the state of a service once; a service that is not registered gives NOT_FOUND."""
         return await self._unary_unary(
@@ -37,6 +38,7 @@ class HealthStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def list(
@@ -46,6 +48,7 @@ class HealthStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> HealthListResponse:
         """Tells the states of all services once (gRFC A90); RESOURCE_EXHAUSTED when they are too many to tell."""
         return await self._unary_unary(
@@ -55,6 +58,7 @@ class HealthStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     def watch(
@@ -64,6 +68,7 @@ class HealthStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ResponseStream[HealthCheckResponse]:
         """Tells the state of a service now and after each change, until the caller leaves; a service that is not
         registered gives SERVICE_UNKNOWN, and its state once it is registered.
@@ -75,6 +80,7 @@ class HealthStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 
