@@ -15,7 +15,7 @@ from orbit_net.client import compat
 from orbit_net.client.call import ClientStream
 from orbit_net.client.settings import ChannelSettings
 from orbit_net.client.subchannel import Connectivity, Subchannel
-from orbit_net.codec import MessageCodec, content_type_of
+from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.net import Timers, connect, parse_target
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from grpclib.const import Cardinality
 
     from orbit_net.client.response import Outcome
-    from orbit_net.codec import Codec
+    from orbit_net.codec import AnyCodec
     from orbit_net.wire.hpack import Field
     from orbit_net.wire.metadata import Metadata, MetadataLike
 
@@ -69,7 +69,7 @@ class Channel:
         self,
         target: str,
         *,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         status_details_codec: Any = None,
         settings: ChannelSettings | None = None,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
@@ -77,7 +77,7 @@ class Channel:
     ) -> None:
         address = parse_target(target)
         self.target = target
-        self.codec: Codec = MessageCodec() if codec is None else codec
+        self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ChannelSettings()
         self.timers = Timers()
         self.subchannel = Subchannel(

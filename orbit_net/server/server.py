@@ -9,7 +9,7 @@ import anyio
 from anyio import TASK_STATUS_IGNORED
 from grpclib.events import _DispatchServerEvents
 
-from orbit_net.codec import MessageCodec, content_type_of
+from orbit_net.codec import Codec, content_type_of
 from orbit_net.errors import ConfigurationError
 from orbit_net.net import Connection, Timers, listen, parse_address, set_no_delay
 from orbit_net.server.call import ServerStream
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup, TaskStatus
     from grpclib.const import Handler, Status
 
-    from orbit_net.codec import Codec
+    from orbit_net.codec import AnyCodec
     from orbit_net.net import Stream
     from orbit_net.server.request import Rejection, RequestHead
 
@@ -59,11 +59,11 @@ class Server:
         self,
         services: Collection[Any],
         *,
-        codec: Codec | None = None,
+        codec: AnyCodec | None = None,
         status_details_codec: Any = None,
         settings: ServerSettings | None = None,
     ) -> None:
-        self.codec: Codec = MessageCodec() if codec is None else codec
+        self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ServerSettings()
         self.timers = Timers()
         content_type, accepted = content_type_of(self.codec), self.settings.accept_compression

@@ -1,0 +1,194 @@
+"""What the generated functions call for whatever is rare: long varints, unknown fields, odd types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+__all__ = [
+    "BYTES",
+    "Broken",
+    "Members",
+    "boolean",
+    "entries",
+    "expect",
+    "lengths",
+    "sequence",
+    "signed32",
+    "signed64",
+    "skip",
+    "unsigned32",
+    "unsigned64",
+    "varint",
+    "varints",
+    "write",
+]
+
+BYTES: Final = tuple(bytes((value,)) for value in range(128))
+"""The varints of one byte."""
+
+_MASK: Final = 2**64 - 1
+
+
+class Broken(ValueError):  # noqa: N818 - private to the codec, which explains it
+    """The input is not protobuf, or the message has a value that does not fit; explained by a second, slow walk."""
+
+
+class Members(dict[int, Any]):
+    """The members of an enum by number; one that has no name is made when it is first seen, and not kept."""
+
+    def __init__(self, enum: Any) -> None:
+        super().__init__({int(member): member for member in enum})
+        self._enum = enum
+
+    def __missing__(self, number: int) -> Any:
+        return self._enum(number)
+
+
+# --- writing ---------------------------------------------------------------------------------------
+
+
+def write(value: int) -> bytes:
+    """Return ``value`` (0 <= value < 2**64) as a varint of the least length."""
+    if value < 128:
+        return BYTES[value]
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def lengths(tag: int) -> tuple[bytes, ...]:
+    """Return a table of ``tag`` with each number of one byte: what precedes a short value, or a short varint."""
+    prefix = write(tag)
+    return tuple(prefix + byte for byte in BYTES)
+
+
+def signed32(value: int) -> bytes:
+    """Write an int32; a negative one takes ten bytes."""
+    if not -0x80000000 <= value <= 0x7FFFFFFF:
+        raise Broken
+    return write(value & _MASK)
+
+
+def signed64(value: int) -> bytes:
+    """Write an int64; a negative one takes ten bytes."""
+    if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+        raise Broken
+    return write(value & _MASK)
+
+
+def unsigned32(value: int) -> bytes:
+    """Write a uint32, or a sint32 that was folded already."""
+    if not 0 <= value <= 0xFFFFFFFF:
+        raise Broken
+    return write(value & _MASK)
+
+
+def unsigned64(value: int) -> bytes:
+    """Write a uint64, or a sint64 that was folded already."""
+    if not 0 <= value <= _MASK:
+        raise Broken
+    return write(value & _MASK)
+
+
+def boolean(value: Any) -> bytes:
+    """Write what stands for a bool and is none: 0 and 1, of whatever type, are taken."""
+    if isinstance(value, int) and value in (0, 1):
+        return BYTES[value]
+    raise Broken
+
+
+def expect(value: Any, cls: type) -> None:
+    """Refuse a message of another class; one of a subclass is taken."""
+    if not isinstance(value, cls):
+        raise Broken
+
+
+def sequence(values: Any) -> list[Any]:
+    """Return the values of a repeated field as a list; a string is no list of strings."""
+    if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
+        raise Broken
+    return list(values)
+
+
+def entries(values: Any) -> Any:
+    """Return the items of a map."""
+    if not isinstance(values, Mapping):
+        raise Broken
+    return values.items()
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return the varint at ``position``, cut to 64 bits, and where it ends; ten bytes at most."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        if byte < 128:
+            return (value | byte << shift) & _MASK, position
+        value |= (byte & 127) << shift
+        shift += 7
+        if shift == 70:
+            raise Broken
+
+
+def varints(data: bytes) -> list[int]:
+    """Return the varints that ``data`` is made of."""
+    values = []
+    append = values.append
+    value = shift = 0
+    for byte in data:
+        if byte < 128:
+            if shift:
+                append((value | byte << shift) & _MASK)
+                value = shift = 0
+            else:
+                append(byte)
+        else:
+            value |= (byte & 127) << shift
+            shift += 7
+            if shift == 70:
+                raise Broken
+    if shift:
+        raise Broken
+    return values
+
+
+def skip(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
+    """Return where the value of an unknown field ends; ``position`` is behind its ``tag``."""
+    if not 8 <= tag <= 0xFFFFFFFF:
+        raise Broken
+    wire = tag & 7
+    if wire == 0:
+        position = varint(data, position)[1]
+    elif wire == 1:
+        position += 8
+    elif wire == 5:
+        position += 4
+    elif wire == 2:
+        size, position = varint(data, position)
+        position += size
+    elif wire == 3:
+        position = _skip_group(data, position, end, tag, depth)
+    else:
+        raise Broken  # an end of a group that was not begun, or a wire type that does not exist
+    if position > end:
+        raise Broken
+    return position
+
+
+def _skip_group(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
+    if depth <= 0:
+        raise Broken
+    while position < end:
+        inner, position = varint(data, position)
+        if inner == tag + 1:
+            return position
+        position = skip(data, position, end, inner, depth - 1)
+    raise Broken
