@@ -16,7 +16,7 @@ export ORBIT_NET_INSTALLED := 1
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-gen: .venv/ready ## generate orbit_net/proto from protos
+gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of the codec tests
 	$(BIN)/python scripts/gen.py
 
 demo: .venv/installed ## run a node and a client, on asyncio and on trio

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orbit_net.codec.compiled import counting_decoder_of, decoder_of, encoder_of
 from orbit_net.codec.explain import explain_bytes, explain_message
 from orbit_net.codec.fields import is_compilable
+from orbit_net.codec.runtime import finish
 from orbit_net.errors import ConfigurationError, DecodeError, EncodeError
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ __all__ = ["AnyCodec", "Codec", "MessageCodec", "content_type_of"]
 
 _DEPTH: Final = 101
 """A message and a hundred messages within each other: the limit of all other protobuf parsers."""
+
+
+_SMALL: Final = 32768
+"""Bytes of a message whose elements need not be counted: it cannot be long about them."""
 
 
 class AnyCodec(Protocol):
@@ -110,17 +115,24 @@ class Codec:
     def _decoder(self, cls: Any) -> Callable[[bytes], Any]:
         if not is_compilable(cls):
             return lambda data: self._others.decode(data, cls)
-        fast, small, limit = decoder_of(cls), 2 * self.max_elements, self.max_elements
+        fast, limit = decoder_of(cls), self.max_elements
+        small = min(_SMALL, 2 * limit)  # a field takes two bytes at least
 
         def decode(data: bytes) -> Any:
+            if data.__class__ is not bytes:
+                data = bytes(data)
             size = len(data)
+            state = [limit]
             try:
-                if size <= small:  # a field takes two bytes at least
-                    return fast(data, 0, size, _DEPTH, None)
-                return counting_decoder_of(cls)(data, 0, size, _DEPTH, [limit])
+                if size <= small:
+                    message = fast(data, 0, size, _DEPTH, state)
+                else:
+                    message = counting_decoder_of(cls)(data, 0, size, _DEPTH, state)
+                if len(state) > 1:
+                    finish(state)
             except Exception as error:
-                budget = None if size <= small else limit
-                raise _decode_error(data, cls, error, budget) from error
+                raise _decode_error(data, cls, error, None if size <= small else limit) from error
+            return message
 
         return decode
 
@@ -142,9 +154,12 @@ def _encode_error(message: Any, error: Exception) -> EncodeError:
 
 
 def _decode_error(data: bytes, cls: Any, error: Exception, budget: int | None) -> DecodeError:
+    if isinstance(error, RecursionError):
+        return DecodeError(f"{cls.__name__}: nested too deeply for what is left of the stack")
     found = explain_bytes(data, cls, _DEPTH, budget)
     if found is None:
-        return DecodeError(f"{len(data)} bytes are not a valid {cls.__name__}: {error!r}")
+        # Of the parts of a wrapped value that came in pieces each was right by itself.
+        return DecodeError(f"{cls.__name__} at byte 0 of {len(data)}: no Python value for what was merged: {error}")
     reason, offset, path = found
     return DecodeError(f"{path} at byte {offset} of {len(data)}: {reason}")
 

@@ -1,10 +1,9 @@
-"""The compiled functions of each message class: made when they are first needed, kept as long as the class."""
+"""The compiled functions of each message class: made when they are first needed, kept by the class itself."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from orbit_net.codec import runtime
 from orbit_net.codec.decoder import write_decoder
@@ -13,7 +12,7 @@ from orbit_net.codec.fields import fields_of
 from orbit_net.codec.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
 
     from betterproto2 import Message
 
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["counting_decoder_of", "decoder_of", "encoder_of", "source_of"]
 
-_Cache = WeakKeyDictionary[type, "Callable[..., Any]"]
-
-_encoders: MutableMapping[type, Callable[..., Any]] = _Cache()
-_decoders: MutableMapping[type, Callable[..., Any]] = _Cache()
-_counting: MutableMapping[type, Callable[..., Any]] = _Cache()
-
 _RUNTIME = {name: getattr(runtime, name) for name in runtime.__all__} | {
     "new": object.__new__,
     "pack": struct.pack,
@@ -39,30 +32,44 @@ _RUNTIME = {name: getattr(runtime, name) for name in runtime.__all__} | {
 
 def encoder_of(cls: type[Message]) -> Encode:
     """Return ``encode(message) -> bytes`` of ``cls``, compiling it if it is the first time."""
-    found = _encoders.get(cls)
-    if found is None:
-        fields = fields_of(cls)
-        found = _encoders[cls] = _compile(cls, _encoder_source(fields), fields, "encode", encoder_of)
-    return found
+    return _kept(cls, "_orbit_net_encode") or _make_encoder(cls)
 
 
 def decoder_of(cls: type[Message]) -> Decode:
     """Return the decoder of ``cls``, compiling it if it is the first time; see :func:`write_decoder`."""
-    found = _decoders.get(cls)
-    if found is None:
-        fields = fields_of(cls)
-        found = _decoders[cls] = _compile(cls, _decoder_source(cls, fields), fields, "decode", decoder_of)
-    return found
+    return _kept(cls, "_orbit_net_decode") or _make_decoder(cls)
 
 
 def counting_decoder_of(cls: type[Message]) -> Decode:
     """Return a decoder of ``cls`` that takes each field from its budget."""
-    found = _counting.get(cls)
-    if found is None:
-        fields = fields_of(cls)
-        source = _decoder_source(cls, fields, counted=True)
-        found = _counting[cls] = _compile(cls, source, fields, "decode", counting_decoder_of)
-    return found
+    return _kept(cls, "_orbit_net_count") or _make_decoder(cls, counted=True)
+
+
+def _kept(cls: type[Message], name: str) -> Callable[..., Any] | None:
+    """Return a function that was compiled for this class, and not for one it inherits from.
+
+    The class itself keeps it: the function refers to the class, so a table, also one with weak keys, would keep both.
+    """
+    found: staticmethod[..., Any] | None = vars(cls).get(name)
+    return None if found is None else found.__func__
+
+
+def _keep(cls: type[Message], name: str, function: Callable[..., Any]) -> None:
+    setattr(cls, name, staticmethod(function))
+
+
+def _make_encoder(cls: type[Message]) -> Encode:
+    fields = fields_of(cls)
+    function = _compile(cls, _encoder_source(fields), fields, "encode", encoder_of)
+    _keep(cls, "_orbit_net_encode", function)
+    return function
+
+
+def _make_decoder(cls: type[Message], *, counted: bool = False) -> Decode:
+    fields, nested = fields_of(cls), counting_decoder_of if counted else decoder_of
+    function = _compile(cls, _decoder_source(cls, fields, counted=counted), fields, "decode", nested)
+    _keep(cls, "_orbit_net_count" if counted else "_orbit_net_decode", function)
+    return function
 
 
 def source_of(cls: type[Message]) -> str:
@@ -90,7 +97,7 @@ def _compile(
     for field in fields:
         if field.kind.type == "message":
             _bind_later(namespace, f"{name}_{field.number}", field.kind.cls, nested)
-    exec(compile(str(source), f"<{name} {cls.__module__}.{cls.__qualname__}>", "exec"), namespace)  # noqa: S102
+    exec(compile(str(source), f"<{name} {cls.__module__}.{cls.__qualname__}>", "exec"), namespace)
     function: Callable[..., Any] = namespace[name]
     return function
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from betterproto2 import Message
 
 from orbit_net.codec.fields import FIXED, VARINT
-from orbit_net.codec.runtime import Members
+from orbit_net.codec.runtime import FIELDS_AN_ELEMENT, Members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +27,20 @@ _LEAF: Final = 4
 
 
 def write_decoder(source: Source, fields: list[Field], cls: type[Message], *, counted: bool) -> None:
-    """Add ``def decode(data, position, end, depth, budget, message=None)``, which returns a message.
+    """Add ``def decode(data, position, end, depth, state, message=None)``, which returns a message.
 
-    With ``message``, what is read is merged into it. ``budget`` is a list of one number; ``counted`` says whether each
-    field takes one from it.
+    With ``message``, what is read is merged into it. ``state`` is a list: how many elements may still come, then the
+    messages that :func:`~orbit_net.codec.runtime.finish` must see. ``counted`` says whether elements are counted.
     """
     for field in fields:
         if field.key is not None:
             _write_entry(source, field, field.key, counted=counted)
-    with source.block("def decode(data, position, end, depth, budget, message=None):"):
+    with source.block("def decode(data, position, end, depth, state, message=None):"):
         with source.block("if not depth:"):
             source.line("raise Broken")
         with source.block("if message is None:"):
+            if counted and len(fields) >= FIELDS_AN_ELEMENT:
+                source.line(f"state[0] -= {len(fields) // FIELDS_AN_ELEMENT}")
             source.line("message = new(Message)" if _is_plain(cls) else "message = Message()")
             for field in fields:
                 source.line(f"{_local(field)} = {_default(source, field)}")
@@ -46,32 +48,35 @@ def write_decoder(source: Source, fields: list[Field], cls: type[Message], *, co
         with source.block("else:"):
             for field in fields:
                 source.line(f"{_local(field)} = message.{field.name}")
-            source.line("unknown = [message._unknown_fields]")
+            source.line("unknown = pieces(message, state)")
         source.constant("Message", cls)
         cases: dict[int, Callable[[], None]] = {}
         for field in fields:
-            _add_cases(source, cases, field, fields)
+            _add_cases(source, cases, field, fields, counted=counted)
         _loop(source, cases, counted=counted, keep=True)
         for field in fields:
             source.line(f"message.{field.name} = {_local(field)}")
-        source.line("message._unknown_fields = b'' if unknown is None else b''.join(unknown)")
+        with source.block("if unknown is None:"):
+            source.line("message._unknown_fields = b''")
+        with source.block("elif unknown.__class__ is list:"):
+            source.line("message._unknown_fields = b''.join(unknown)")
         source.line("return message")
 
 
 def _is_plain(cls: type[Message]) -> bool:
     """Whether a message may be made without calling the class: nobody would notice."""
-    return cls.__post_init__ is Message.__post_init__ and cls.__new__ is object.__new__ and hasattr(cls, "__dict__")
+    return cls.__post_init__ is Message.__post_init__ and cls.__new__ is object.__new__
 
 
 def _loop(source: Source, cases: dict[int, Callable[[], None]], *, counted: bool, keep: bool) -> None:
     with source.block("while position < end:"):
         if counted:
-            source.line("budget[0] -= 1")
-            with source.block("if budget[0] < 0:"):
+            source.line("state[0] -= 1")
+            with source.block("if state[0] < 0:"):
                 source.line("raise Broken")
         source.lines("start = position", "tag = data[position]", "position += 1")
         with source.block("if tag > 127:"):
-            source.line("tag, position = varint(data, start)")
+            source.line("tag, position = prefix(data, start)")
         _search(source, sorted(cases.items()), keep=keep)
     with source.block("if position != end:"):
         source.line("raise Broken")
@@ -125,13 +130,15 @@ def _zero(source: Source, kind: Kind, label: str) -> str:
     return {"string": "''", "bytes": "b''", "double": "0.0", "float": "0.0"}.get(kind.type, "0")
 
 
-def _add_cases(source: Source, cases: dict[int, Callable[[], None]], field: Field, fields: list[Field]) -> None:
+def _add_cases(
+    source: Source, cases: dict[int, Callable[[], None]], field: Field, fields: list[Field], *, counted: bool
+) -> None:
     kind, label, local = field.kind, str(field.number), _local(field)
     if field.key is not None:
 
         def entry() -> None:
             _stop(source)
-            source.line(f"key, value = entry_{label}(data, position, stop, depth - 1, budget)")
+            source.line(f"key, value = entry_{label}(data, position, stop, depth - 1, state)")
             source.lines(f"{local}[key] = value", "position = stop")
 
         cases[field.tag(2)] = entry
@@ -143,7 +150,7 @@ def _add_cases(source: Source, cases: dict[int, Callable[[], None]], field: Fiel
 
         cases[field.tag()] = one
         if kind.packable:
-            cases[field.tag(2)] = lambda: _read_packed(source, kind, label, local)
+            cases[field.tag(2)] = lambda: _read_packed(source, kind, label, local, counted=counted)
     else:
 
         def single() -> None:
@@ -159,7 +166,7 @@ def _stop(source: Source) -> None:
     """Read a length; ``stop`` is where the value ends."""
     source.lines("size = data[position]", "position += 1")
     with source.block("if size > 127:"):
-        source.line("size, position = varint(data, position - 1)")
+        source.line("size, position = prefix(data, position - 1)")
     source.line("stop = position + size")
     with source.block("if stop > end:"):
         source.line("raise Broken")
@@ -186,7 +193,7 @@ def _read(source: Source, kind: Kind, label: str, before: str, *, target: str = 
 
 def _read_message(source: Source, kind: Kind, label: str, before: str, target: str) -> None:
     source.constant(f"Message_{label}", kind.cls)
-    call = f"decode_{label}(data, position, stop, depth - 1, budget"
+    call = f"decode_{label}(data, position, stop, depth - 1, state"
     if not kind.wrapper:
         source.line(f"{target} = {call})" if before == "None" else f"{target} = {call}, {before})")
         return
@@ -228,12 +235,13 @@ _FOLD_MANY = {
     "int32": "[(one & 0xFFFFFFFF ^ 0x80000000) - 0x80000000 for one in values]",
     "int64": "[(one ^ 0x8000000000000000) - 0x8000000000000000 for one in values]",
     "uint32": "[one & 0xFFFFFFFF for one in values]",
-    "sint32": "[one & 0xFFFFFFFF for one in values]",
+    "sint32": "[(one & 0xFFFFFFFF) >> 1 ^ -(one & 1) for one in values]",
+    "sint64": "[one >> 1 ^ -(one & 1) for one in values]",
     "enum": "[(one & 0xFFFFFFFF ^ 0x80000000) - 0x80000000 for one in values]",
 }
 
 
-def _read_packed(source: Source, kind: Kind, label: str, local: str) -> None:
+def _read_packed(source: Source, kind: Kind, label: str, local: str, *, counted: bool) -> None:
     """Read the values of a packed field; numbers of one byte need no loop."""
     _stop(source)
     if kind.type in FIXED:
@@ -243,14 +251,19 @@ def _read_packed(source: Source, kind: Kind, label: str, local: str) -> None:
         source.line(f'{local}.extend(unpack_from(f"<{{size // {size}}}{letter}", data, position))')
     else:
         source.lines("values = data[position:stop]")
+        if counted and kind.type == "enum":
+            _count_packed(source)
         with source.block("if not values.isascii():"):
+            if counted and kind.type != "enum":
+                _count_packed(source)
             source.line("values = varints(values)")
             if kind.type in _FOLD_MANY:
                 source.line(f"values = {_FOLD_MANY[kind.type]}")
         if kind.type in ("sint32", "sint64"):
-            source.line("values = [one >> 1 ^ -(one & 1) for one in values]")
+            with source.block("else:"):
+                source.line("values = [ZIGZAG[one] for one in values]")
         elif kind.type == "bool":
-            source.line("values = [one != 0 for one in values]")
+            source.line("values = map(bool, values)")
         elif kind.type == "enum":
             members = source.constant(f"MEMBERS_{label}", Members(kind.cls))
             source.line(f"values = [{members}[one] for one in values]")
@@ -258,10 +271,17 @@ def _read_packed(source: Source, kind: Kind, label: str, local: str) -> None:
     source.line("position = stop")
 
 
+def _count_packed(source: Source) -> None:
+    """Take the packed varints that Python looks at one by one from the budget."""
+    source.line("state[0] -= count(values)")
+    with source.block("if state[0] < 0:"):
+        source.line("raise Broken")
+
+
 def _write_entry(source: Source, field: Field, key: Kind, *, counted: bool) -> None:
     """Add the decoder of one map entry, a message of a key and a value that drops what else it has."""
     label = str(field.number)
-    with source.block(f"def entry_{label}(data, position, end, depth, budget):"):
+    with source.block(f"def entry_{label}(data, position, end, depth, state):"):
         with source.block("if not depth:"):
             source.line("raise Broken")
         source.line(f"key = {_zero(source, key, f'{label}_key')}")
@@ -274,5 +294,5 @@ def _write_entry(source: Source, field: Field, key: Kind, *, counted: bool) -> N
         if field.kind.type == "message":
             with source.block("if value is None:"):
                 wrapped = ".to_wrapped()" if field.kind.wrapper else ""
-                source.line(f"value = decode_{label}(b'', 0, 0, depth - 1, budget){wrapped}")
+                source.line(f"value = decode_{label}(b'', 0, 0, depth - 1, state){wrapped}")
         source.line("return key, value")

@@ -56,7 +56,7 @@ def _single(source: Source, field: Field) -> None:
         with source.block(f"if data != {bytes(FIXED[kind.type][1])!r}:"):
             source.line(f"parts += ({write(field.tag())!r}, data)")
     else:
-        default = {"string": 'value != ""', "bytes": 'value != b""', "bool": "value is not False"}
+        default = {"string": 'value != ""', "bytes": 'value != b""'}
         with source.block(f"if {default.get(kind.type, 'value != 0')}:"):
             _value(source, kind, label, field.tag())
 
@@ -89,8 +89,14 @@ def _bytes_of(source: Source, kind: Kind, label: str) -> None:
     """Turn ``value`` into the bytes behind its length."""
     if kind.type == "string":
         source.line("value = value.encode()")
+    elif kind.type == "bytes":
+        with source.block("if value.__class__ is not bytes:"):
+            source.line("value = octets(value)")
     elif kind.type == "message":
         name = source.constant(f"Message_{label}", kind.cls)
+        if kind.wrapper and kind.native:
+            source.line(f"value = {kind.native}(value)")
+            return
         if kind.wrapper:
             source.line(f"value = {name}.from_wrapped(value)")
         else:

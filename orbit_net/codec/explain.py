@@ -6,10 +6,11 @@ Slow and careful: it walks the same way once more, field by field, and stops at 
 from __future__ import annotations
 
 import math
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from orbit_net.codec.fields import FIXED, VARINT, fields_of
-from orbit_net.codec.runtime import Broken, sequence, skip, varint, varints
+from orbit_net.codec.runtime import FIELDS_AN_ELEMENT, Broken, count, prefix, sequence, skip, varints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["explain_bytes", "explain_message"]
 
 
-class _Fault(Exception):  # noqa: N818 - carries the explanation up
+class _Fault(Exception):
+    """Carries an explanation up."""
+
     def __init__(self, reason: str, offset: int, path: str) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -49,25 +52,23 @@ class _Walk:
 
     def message(self, position: int, end: int, cls: type[Message], depth: int, path: str) -> None:
         fields = {field.number: field for field in fields_of(cls)}
-        for start, tag, position in self._tags(position, end, depth, path):  # noqa: B007 - the generator says where
+        self._take(len(fields) // FIELDS_AN_ELEMENT, position, path)
+        for start, tag in self._tags(position, end, depth, path):
             field = fields.get(tag >> 3)
             where = path if field is None else f"{path}.{field.name}"
             self._value(start, tag, end, field, depth, where)
 
     def _tags(self, position: int, end: int, depth: int, path: str) -> Any:
-        """Give start, tag and the place behind the tag of each field."""
+        """Give the place behind the tag, and the tag, of each field."""
         if not depth:
             raise _Fault("nested too deeply", position, path)
         while position < end:
-            if self._left is not None:
-                self._left -= 1
-                if self._left < 0:
-                    raise _Fault(f"more than {self._budget} fields and elements", position, path)
+            self._take(1, position, path)
             start = position
-            tag, position = self._varint(position, end, path, "a tag")
-            if tag >> 3 == 0 or tag > 0xFFFFFFFF:
-                raise _Fault(f"{tag >> 3} is no field number", start, path)
-            yield position, tag, position
+            tag, position = self._tag(position, end, path)
+            if tag < 8:
+                raise _Fault("0 is no field number", start, path)
+            yield position, tag
             position = self._after(position, end, tag, depth, path)
 
     def _after(self, position: int, end: int, tag: int, depth: int, path: str) -> int:
@@ -85,23 +86,30 @@ class _Walk:
             return "the varint is longer than ten bytes or cut off"
         if wire == 2:
             try:
-                size, position = varint(self._data, position)
+                size, position = prefix(self._data, position)
             except (Broken, IndexError):
-                return "the length is longer than ten bytes or cut off"
+                return "the length is longer than five bytes or cut off"
             return f"{size} bytes are announced and {max(0, end - position)} are left"
         if wire == 3:
             return "the group is broken, cut off or nested too deeply"
         return f"{8 if wire == 1 else 4} bytes are due and {end - position} are left"
 
-    def _varint(self, position: int, end: int, path: str, what: str) -> tuple[int, int]:
+    def _take(self, elements: int, position: int, path: str) -> None:
+        if self._left is None:
+            return
+        self._left -= elements
+        if self._left < 0:
+            raise _Fault(f"more than {self._budget} elements", position, path)
+
+    def _tag(self, position: int, end: int, path: str) -> tuple[int, int]:
         try:
-            value, after = varint(self._data, position)
+            value, after = prefix(self._data, position)
         except Broken:
-            raise _Fault(f"{what} is longer than ten bytes", position, path) from None
+            raise _Fault("a tag is longer than five bytes or larger than 32 bits", position, path) from None
         except IndexError:
-            raise _Fault(f"{what} is cut off", position, path) from None
+            raise _Fault("a tag is cut off", position, path) from None
         if after > end:
-            raise _Fault(f"{what} is cut off", position, path)
+            raise _Fault("a tag is cut off", position, path)
         return value, after
 
     def _value(self, position: int, tag: int, end: int, field: Field | None, depth: int, path: str) -> None:
@@ -109,7 +117,7 @@ class _Walk:
         if field is None or tag & 7 != 2:
             return
         self._after(position, end, tag, depth, path)
-        size, start = varint(self._data, position)
+        size, start = prefix(self._data, position)
         stop = start + size
         if field.key is not None:
             self._entry(start, stop, field, field.key, depth - 1, path)
@@ -120,11 +128,11 @@ class _Walk:
 
     def _entry(self, start: int, stop: int, field: Field, key: Kind, depth: int, path: str) -> None:
         kinds = {1: (key, f"{path} key"), 2: (field.kind, f"{path}[]")}
-        for position, tag, _ in self._tags(start, stop, depth, path):
+        for position, tag in self._tags(start, stop, depth, path):
             kind, where = kinds.get(tag >> 3, (None, path))
             if kind is not None and tag & 7 == 2:
                 self._after(position, stop, tag, depth, where)
-                size, inner = varint(self._data, position)
+                size, inner = prefix(self._data, position)
                 self._delimited(inner, inner + size, kind, depth - 1, where)
 
     def _packed(self, start: int, stop: int, kind: Kind, path: str) -> None:
@@ -133,8 +141,11 @@ class _Walk:
             if (stop - start) % size:
                 raise _Fault(f"{stop - start} bytes of packed values of {size}", start, path)
             return
+        values = self._data[start:stop]
+        if kind.type == "enum" or not values.isascii():
+            self._take(count(values), start, path)
         try:
-            varints(self._data[start:stop])
+            varints(values)
         except Broken:
             raise _Fault("a packed varint is longer than ten bytes or cut off", start, path) from None
 
@@ -144,7 +155,7 @@ class _Walk:
                 self._data[start:stop].decode()
             except UnicodeDecodeError as error:
                 raise _Fault(f"no UTF-8: {error.reason}", start + error.start, path) from None
-        elif kind.type == "message" and kind.cls is not None:
+        elif kind.type == "message":
             self.message(start, stop, kind.cls, depth, path)
             if kind.wrapper:
                 self._unwrap(start, stop, kind.cls, path)
@@ -153,7 +164,7 @@ class _Walk:
         from orbit_net.codec.compiled import decoder_of  # noqa: PLC0415 - the compiler never needs this module
 
         try:
-            decoder_of(cls)(self._data, start, stop, 100, [0]).to_wrapped()
+            decoder_of(cls)(self._data, start, stop, 2, [0]).to_wrapped()
         except Exception as error:  # noqa: BLE001 - whatever the class says about the value
             raise _Fault(f"no Python value for this {cls.__name__}: {error}", start, path) from None
 
@@ -244,12 +255,25 @@ def _check_value(value: Any, kind: Kind, depth: int, path: str) -> None:
 
 def _check_nested(value: Any, kind: Kind, depth: int, path: str) -> None:
     cls: Any = kind.cls
+    if kind.native:
+        _check_native(value, kind, path)
+        return
     if kind.wrapper:
         try:
             value = cls.from_wrapped(value)
         except Exception as error:  # noqa: BLE001 - whatever the class says about the value
             raise _Fault(f"{type(value).__name__} makes no {cls.__name__}: {error}", 0, path) from None
     _check_message(value, cls, depth - 1, path)
+
+
+def _check_native(value: Any, kind: Kind, path: str) -> None:
+    if kind.native == "duration":
+        if not isinstance(value, timedelta):
+            raise _wrong("a timedelta", value, path)
+    elif not isinstance(value, datetime):
+        raise _wrong("a datetime", value, path)
+    elif value.tzinfo is None:
+        raise _Fault(f"the datetime {value} has no time zone", 0, path)
 
 
 def _check_string(value: Any, path: str) -> None:
@@ -264,7 +288,11 @@ def _check_string(value: Any, path: str) -> None:
 def _check_float(value: Any, kind: Kind, path: str) -> None:
     if not hasattr(value, "__float__"):
         raise _wrong(f"a {kind.type}", value, path)
-    if kind.type == "float" and math.isfinite(value) and abs(value) >= _LARGEST_FLOAT:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _Fault(f"{value!r:.80} is too large for a {kind.type}", 0, path) from None
+    if kind.type == "float" and math.isfinite(number) and abs(number) >= _LARGEST_FLOAT:
         raise _Fault(f"{value!r} is too large for a float of 32 bits", 0, path)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from betterproto2 import FieldMetadata, Message
+from betterproto2 import FieldMetadata, Message, ProtoClassMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,18 +26,21 @@ FIXED: Final = {
 }
 """Scalars of a fixed width: their letter in :mod:`struct`, little-endian, and their size in bytes."""
 
+_NATIVE: Final[dict[type, str]] = {datetime: "timestamp", timedelta: "duration"}
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One value: its protobuf type, and the class of an enum or a message.
 
     ``wrapper`` is the message class whose value travels, where Python sees something plainer (a datetime for a
-    Timestamp); ``cls`` is the same class then.
+    Timestamp); ``cls`` is the same class then. ``native`` names the function that writes such a value without it.
     """
 
     type: str
-    cls: type[Any] | None = None
+    cls: Any = None
     wrapper: bool = False
+    native: str | None = None
 
     @property
     def wire(self) -> int:
@@ -72,13 +76,20 @@ def is_compilable(cls: Any) -> bool:
     """Whether ``cls`` is a betterproto2 message class of dataclasses; those of pydantic validate by themselves."""
     if not (isinstance(cls, type) and issubclass(cls, Message)):
         return False
-    return not hasattr(cls, "__pydantic_core_schema__") and "__dataclass_fields__" in vars(cls)
+    if hasattr(cls, "__pydantic_core_schema__") or "__dataclass_fields__" not in vars(cls):
+        return False
+    return set(_metadata(cls).meta_by_field_name) == set(vars(cls)["__dataclass_fields__"])
 
 
 def fields_of(cls: type[Message]) -> list[Field]:
     """Return the fields in the order in which betterproto2 writes them: that of their declaration."""
-    meta = cls._betterproto
+    meta = _metadata(cls)
     return [_field(name, found, meta.cls_by_field) for name, found in meta.meta_by_field_name.items()]
+
+
+def _metadata(cls: Any) -> ProtoClassMetadata:
+    found: ProtoClassMetadata = cls._betterproto
+    return found
 
 
 def _field(name: str, meta: FieldMetadata, classes: dict[str, type]) -> Field:
@@ -94,5 +105,7 @@ def _field(name: str, meta: FieldMetadata, classes: dict[str, type]) -> Field:
 
 def _kind(proto_type: str, unwrap: Callable[[], type] | None, cls: type) -> Kind:
     if proto_type == "message":
-        return Kind("message", unwrap() if unwrap else cls, unwrap is not None)
+        if unwrap is None:
+            return Kind("message", cls)
+        return Kind("message", unwrap(), True, _NATIVE.get(cls))
     return Kind(proto_type, cls if proto_type == "enum" else None)
