@@ -6,15 +6,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 # Other interpreters run what depends on the interpreter; peers, generators and benchmarks run once.
-UNIT := --ignore=tests/bench --ignore=tests/compiler --ignore=tests/contract --ignore=tests/interop
+UNIT := --ignore=tests/bench --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
 SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
 export ORBIT_NET_INSTALLED := 1
 
-.PHONY: help gen demo test lint types bench pure interop build lock clean
+.PHONY: help gen demo test lint types bench pure interop conformance build lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of the codec tests
 	$(BIN)/python scripts/gen.py
@@ -42,6 +42,9 @@ pure: .venv/installed ## prove that client and server run without compiled code
 interop: .venv/installed ## run the tests against other gRPC implementations
 	$(BIN)/pytest tests/interop
 
+conformance: .venv/installed ## run the official protobuf conformance tests
+	$(BIN)/python scripts/conformance.py
+
 build: .venv/ready ## build the sdist and the wheel into dist
 	$(BIN)/python -m hatchling build --clean
 
@@ -49,7 +52,7 @@ lock: .venv/ready ## write the newest versions that fit into constraints.txt
 	$(BIN)/python scripts/lock.py
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .conformance
 
 .venv/ready: constraints.txt scripts/pythons.sh
 	"$$(sh scripts/pythons.sh main)" -m venv --clear .venv
