@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orbit_net
 
-from . import gen
+from . import codec, gen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"orbit-net {orbit_net.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     gen.add_to(commands)
+    codec.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

@@ -137,7 +137,7 @@ def _pack_varints(source: Source, kind: Kind) -> None:
         source.line("data = b'\\xff'")
     with source.block("if not data.isascii():"):
         writer = _WRITERS[kind.type]
-        source.line(f"data = b''.join([BYTES[one] if 0 <= one < 128 else {writer}(one) for one in value])")
+        source.line(f"data = pack_varints(value, {writer})")
     source.line("value = data")
 
 

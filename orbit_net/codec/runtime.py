@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from betterproto2 import Enum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "BYTES",
@@ -23,6 +27,7 @@ __all__ = [
     "finish",
     "lengths",
     "octets",
+    "pack_varints",
     "pieces",
     "prefix",
     "sequence",
@@ -92,6 +97,18 @@ def lengths(tag: int) -> tuple[bytes, ...]:
     """Return a table of ``tag`` with each number of one byte: what precedes a short value, or a short varint."""
     prefix = write(tag)
     return tuple(prefix + byte for byte in BYTES)
+
+
+def pack_varints(values: list[int], writer: Callable[[int], bytes]) -> bytes:
+    """Return the numbers as varints; ``writer`` knows the range, and writes those of more than two bytes."""
+    short = _two_bytes()
+    return b"".join([short[value] if 0 <= value < 16_384 else writer(value) for value in values])
+
+
+@cache
+def _two_bytes() -> tuple[bytes, ...]:
+    """Return the varints of one byte and of two: half a megabyte, for a tenth of the time that a long list takes."""
+    return tuple(map(write, range(16_384)))
 
 
 def signed32(value: int) -> bytes:

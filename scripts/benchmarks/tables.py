@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .peers import GRPCIO, GRPCLIB, ORBIT_ASYNCIO, ORBIT_TRIO, Peer
-from .workloads import PING_PONG, PIPELINED, UNARY, Workload
+from .peers import ACTOR_ASYNCIO, ACTOR_GRPCLIB, ACTOR_TRIO, GRPCIO, GRPCLIB, ORBIT_ASYNCIO, ORBIT_TRIO, Peer
+from .workloads import ACTOR_PING_PONG, ACTOR_PIPELINED, PING_PONG, PIPELINED, UNARY, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +32,14 @@ CALLS = Table(
     references=(GRPCLIB.name, GRPCIO.name),
 )
 
-TABLES = {table.name: table for table in (CALLS,)}
+ACTORS = Table(
+    name="actors",
+    title="CPU time per actor message on one OpenStream call, codec included",
+    sides=("client", "server"),
+    workloads=(ACTOR_PING_PONG, ACTOR_PIPELINED),
+    peers=(ACTOR_ASYNCIO, ACTOR_TRIO, ACTOR_GRPCLIB),
+    subjects=(ACTOR_ASYNCIO.name, ACTOR_TRIO.name),
+    references=(ACTOR_GRPCLIB.name,),
+)
+
+TABLES = {table.name: table for table in (CALLS, ACTORS)}

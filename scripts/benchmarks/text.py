@@ -34,9 +34,9 @@ def terminal(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """Write the whole report as a page."""
-    blocks = [f"# {report.table.title}", READING, _piped(*_cells(report))]
+    blocks = [f"# {report.table.title}", READING, piped(*_cells(report))]
     if report.ratios():
-        blocks += ["Ratios; below 1 is less CPU than the peer.", _piped(*_ratios(report))]
+        blocks += ["Ratios; below 1 is less CPU than the peer.", piped(*_ratios(report))]
     blocks += [_conditions(report), "Repeat with `make bench`; `python scripts/bench.py --help` lists the options."]
     return "\n\n".join(blocks) + "\n"
 
@@ -96,6 +96,7 @@ def _aligned(header: Sequence[str], rows: Rows) -> str:
     return "\n".join([line(header), "  ".join("─" * width for width in widths), *map(line, rows)])
 
 
-def _piped(header: Sequence[str], rows: Rows) -> str:
+def piped(header: Sequence[str], rows: Rows) -> str:
+    """Write a table of Markdown."""
     rules = ["--:" if rows and _is_figure(text) else "---" for text in (rows[0] if rows else header)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rules, *rows])

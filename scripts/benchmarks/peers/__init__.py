@@ -45,4 +45,9 @@ ORBIT_TRIO = Peer("orbit_net/trio", "orbit", "trio", ("orbit_net", "trio"), "orb
 GRPCLIB = Peer("grpclib", "grpclib_", "asyncio", ("grpclib",), "grpclib")
 GRPCIO = Peer("grpcio aio", "grpcio_", "asyncio", ("grpc",), "grpcio")
 
-PEERS = {peer.name: peer for peer in (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO)}
+ACTOR_ASYNCIO = Peer("orbit_net/asyncio, actors", "orbit_actors", "asyncio", ("orbit_net",), "orbit_net")
+ACTOR_TRIO = Peer("orbit_net/trio, actors", "orbit_actors", "trio", ("orbit_net", "trio"), "orbit_net")
+ACTOR_GRPCLIB = Peer("grpclib + betterproto2", "grpclib_actors", "asyncio", ("grpclib", "betterproto2"), "grpclib")
+
+_ALL = (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO, ACTOR_ASYNCIO, ACTOR_TRIO, ACTOR_GRPCLIB)
+PEERS = {peer.name: peer for peer in _ALL}
