@@ -6,8 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parents[2] / "README.md"
-SERVER, CLIENT = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+SERVER, CLIENT, *OTHERS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def test_the_client_talks_to_the_server(tmp_path):
@@ -33,3 +35,12 @@ def test_the_client_talks_to_the_server(tmp_path):
         if server.poll() is None:
             server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize("number", range(len(OTHERS)))
+def test_every_other_program(number, tmp_path):
+    """Each further program of the README runs by itself."""
+    path = tmp_path / "program.py"
+    path.write_text(OTHERS[number], "utf-8")
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
