@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orbit_net.codec.compiled import counting_decoder_of, decoder_of, encoder_of
 from orbit_net.codec.explain import explain_bytes, explain_message
 from orbit_net.codec.fields import is_compilable
-from orbit_net.codec.runtime import finish
+from orbit_net.codec.runtime import TooMany, finish
 from orbit_net.errors import ConfigurationError, DecodeError, EncodeError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Codec:
                 if len(state) > 1:
                     finish(state)
             except Exception as error:
-                raise _decode_error(data, cls, error, None if size <= small else limit) from error
+                raise _decode_error(data, cls, error, limit) from error
             return message
 
         return decode
@@ -153,10 +153,12 @@ def _encode_error(message: Any, error: Exception) -> EncodeError:
     return EncodeError(f"{found[1]}: {found[0]}")
 
 
-def _decode_error(data: bytes, cls: Any, error: Exception, budget: int | None) -> DecodeError:
+def _decode_error(data: bytes, cls: Any, error: Exception, limit: int) -> DecodeError:
     if isinstance(error, RecursionError):
         return DecodeError(f"{cls.__name__}: nested too deeply for what is left of the stack")
-    found = explain_bytes(data, cls, _DEPTH, budget)
+    if isinstance(error, TooMany):
+        return DecodeError(f"{cls.__name__} at byte {error.args[0]} of {len(data)}: more than {limit} elements")
+    found = explain_bytes(data, cls, _DEPTH)
     if found is None:
         # Of the parts of a wrapped value that came in pieces each was right by itself.
         return DecodeError(f"{cls.__name__} at byte 0 of {len(data)}: no Python value for what was merged: {error}")

@@ -73,7 +73,7 @@ def _loop(source: Source, cases: dict[int, Callable[[], None]], *, counted: bool
         if counted:
             source.line("state[0] -= 1")
             with source.block("if state[0] < 0:"):
-                source.line("raise Broken")
+                source.line("raise TooMany(position)")
         source.lines("start = position", "tag = data[position]", "position += 1")
         with source.block("if tag > 127:"):
             source.line("tag, position = prefix(data, start)")
@@ -103,7 +103,7 @@ def _search(source: Source, cases: list[tuple[int, Callable[[], None]]], *, keep
 
 
 def _unknown(source: Source, *, keep: bool) -> None:
-    source.line("position = skip(data, position, end, tag, depth)")
+    source.line("position = skip(data, position, end, tag, depth, state)")
     if keep:
         with source.block("if unknown is None:"):
             source.line("unknown = []")
@@ -252,10 +252,10 @@ def _read_packed(source: Source, kind: Kind, label: str, local: str, *, counted:
     else:
         source.lines("values = data[position:stop]")
         if counted and kind.type == "enum":
-            _count_packed(source)
+            _count_packed(source, kind)
         with source.block("if not values.isascii():"):
             if counted and kind.type != "enum":
-                _count_packed(source)
+                _count_packed(source, kind)
             source.line("values = varints(values)")
             if kind.type in _FOLD_MANY:
                 source.line(f"values = {_FOLD_MANY[kind.type]}")
@@ -271,11 +271,11 @@ def _read_packed(source: Source, kind: Kind, label: str, local: str, *, counted:
     source.line("position = stop")
 
 
-def _count_packed(source: Source) -> None:
-    """Take the packed varints that Python looks at one by one from the budget."""
-    source.line("state[0] -= count(values)")
+def _count_packed(source: Source, kind: Kind) -> None:
+    """Take the packed varints that Python looks at one by one from the budget: four numbers cost what a field does."""
+    source.line(f"state[0] -= count(values){'' if kind.type == 'enum' else ' >> 2'}")
     with source.block("if state[0] < 0:"):
-        source.line("raise Broken")
+        source.line("raise TooMany(position)")
 
 
 def _write_entry(source: Source, field: Field, key: Kind, *, counted: bool) -> None:

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from orbit_net.codec.fields import FIXED, VARINT, fields_of
-from orbit_net.codec.runtime import FIELDS_AN_ELEMENT, Broken, count, prefix, sequence, skip, varints
+from orbit_net.codec.runtime import Broken, prefix, sequence, skip, varints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from betterproto2 import Message
 
@@ -35,48 +35,52 @@ class _Fault(Exception):
 # --- bytes -----------------------------------------------------------------------------------------
 
 
-def explain_bytes(data: bytes, cls: type[Message], depth: int, budget: int | None) -> tuple[str, int, str] | None:
+def explain_bytes(data: bytes, cls: type[Message], depth: int) -> tuple[str, int, str] | None:
     """Return reason, offset in bytes and field path of the first fault in ``data``; None if there is none."""
     try:
-        _Walk(data, budget).message(0, len(data), cls, depth, cls.__name__)
+        _Walk(data).message(0, len(data), cls, depth, cls.__name__)
     except _Fault as fault:
         return fault.reason, fault.offset, fault.path
     return None
 
 
 class _Walk:
-    def __init__(self, data: bytes, budget: int | None) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data = data
-        self._budget = budget
-        self._left = budget
+        self._fields: dict[Any, dict[int, Field]] = {}
 
     def message(self, position: int, end: int, cls: type[Message], depth: int, path: str) -> None:
-        fields = {field.number: field for field in fields_of(cls)}
-        self._take(len(fields) // FIELDS_AN_ELEMENT, position, path)
-        for start, tag in self._tags(position, end, depth, path):
-            field = fields.get(tag >> 3)
-            where = path if field is None else f"{path}.{field.name}"
-            self._value(start, tag, end, field, depth, where)
+        fields = self._fields.get(cls)
+        if fields is None:
+            fields = self._fields[cls] = {field.number: field for field in fields_of(cls)}
 
-    def _tags(self, position: int, end: int, depth: int, path: str) -> Any:
-        """Give the place behind the tag, and the tag, of each field."""
+        def path_of(number: int) -> str:
+            return f"{path}.{fields[number].name}" if number in fields else path
+
+        for start, tag, where in self._tags(position, end, depth, path, path_of):
+            self._value(start, tag, end, fields.get(tag >> 3), depth, where)
+
+    def _tags(
+        self, position: int, end: int, depth: int, path: str, path_of: Callable[[int], str]
+    ) -> Iterator[tuple[int, int, str]]:
+        """Give the place behind the tag, the tag and the path of each field."""
         if not depth:
             raise _Fault("nested too deeply", position, path)
         while position < end:
-            self._take(1, position, path)
             start = position
             tag, position = self._tag(position, end, path)
             if tag < 8:
                 raise _Fault("0 is no field number", start, path)
-            yield position, tag
-            position = self._after(position, end, tag, depth, path)
+            where = path_of(tag >> 3)
+            yield position, tag, where
+            position = self._after(position, end, tag, depth, where)
 
     def _after(self, position: int, end: int, tag: int, depth: int, path: str) -> int:
         if tag & 7 in (4, 6, 7):
             what = "an end of a group that was not begun" if tag & 7 == 4 else f"wire type {tag & 7} does not exist"
             raise _Fault(f"field {tag >> 3}: {what}", position, path)
         try:
-            return skip(self._data, position, end, tag, depth)
+            return skip(self._data, position, end, tag, depth, [len(self._data)])
         except (Broken, IndexError):
             raise _Fault(f"field {tag >> 3}: {self._shortage(position, end, tag)}", position, path) from None
 
@@ -93,13 +97,6 @@ class _Walk:
         if wire == 3:
             return "the group is broken, cut off or nested too deeply"
         return f"{8 if wire == 1 else 4} bytes are due and {end - position} are left"
-
-    def _take(self, elements: int, position: int, path: str) -> None:
-        if self._left is None:
-            return
-        self._left -= elements
-        if self._left < 0:
-            raise _Fault(f"more than {self._budget} elements", position, path)
 
     def _tag(self, position: int, end: int, path: str) -> tuple[int, int]:
         try:
@@ -127,9 +124,13 @@ class _Walk:
             self._delimited(start, stop, field.kind, depth - 1, path)
 
     def _entry(self, start: int, stop: int, field: Field, key: Kind, depth: int, path: str) -> None:
-        kinds = {1: (key, f"{path} key"), 2: (field.kind, f"{path}[]")}
-        for position, tag in self._tags(start, stop, depth, path):
-            kind, where = kinds.get(tag >> 3, (None, path))
+        kinds = {1: key, 2: field.kind}
+
+        def path_of(number: int) -> str:
+            return {1: f"{path} key", 2: f"{path}[]"}.get(number, path)
+
+        for position, tag, where in self._tags(start, stop, depth, path, path_of):
+            kind = kinds.get(tag >> 3)
             if kind is not None and tag & 7 == 2:
                 self._after(position, stop, tag, depth, where)
                 size, inner = prefix(self._data, position)
@@ -142,8 +143,6 @@ class _Walk:
                 raise _Fault(f"{stop - start} bytes of packed values of {size}", start, path)
             return
         values = self._data[start:stop]
-        if kind.type == "enum" or not values.isascii():
-            self._take(count(values), start, path)
         try:
             varints(values)
         except Broken:
@@ -164,7 +163,7 @@ class _Walk:
         from orbit_net.codec.compiled import decoder_of  # noqa: PLC0415 - the compiler never needs this module
 
         try:
-            decoder_of(cls)(self._data, start, stop, 2, [0]).to_wrapped()
+            decoder_of(cls)(self._data, start, stop, 2, [len(self._data)]).to_wrapped()
         except Exception as error:  # noqa: BLE001 - whatever the class says about the value
             raise _Fault(f"no Python value for this {cls.__name__}: {error}", start, path) from None
 

@@ -19,6 +19,7 @@ __all__ = [
     "Broken",
     "Members",
     "Pieces",
+    "TooMany",
     "boolean",
     "count",
     "duration",
@@ -58,6 +59,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Broken(ValueError):
     """The input is not protobuf, or the message has a value that does not fit; explained by a second, slow walk."""
+
+
+class TooMany(Broken):
+    """The input has more elements than the codec allows; the argument is where the first of them begins."""
 
 
 class Members(dict[int, Any]):
@@ -244,12 +249,12 @@ def varints(data: bytes) -> list[int]:
 
 
 def count(values: bytes) -> int:
-    """Return how many elements packed varints count as: one for four of them."""
-    return len(values.translate(None, _CONTINUED)) >> 2
+    """Return how many varints ``values`` are."""
+    return len(values.translate(None, _CONTINUED))
 
 
-def skip(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
-    """Return where the value of an unknown field ends; ``position`` is behind its ``tag``."""
+def skip(data: bytes, position: int, end: int, tag: int, depth: int, state: list[Any]) -> int:
+    """Return where the value of an unknown field ends; ``position`` is behind its ``tag``. Fields of groups count."""
     if tag < 8:
         raise Broken
     wire = tag & 7
@@ -263,7 +268,7 @@ def skip(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
         size, position = prefix(data, position)
         position += size
     elif wire == 3:
-        position = _skip_group(data, position, end, tag, depth - 1)
+        position = _skip_group(data, position, end, tag, depth - 1, state)
     else:
         raise Broken  # an end of a group that was not begun, or a wire type that does not exist
     if position > end:
@@ -271,14 +276,17 @@ def skip(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
     return position
 
 
-def _skip_group(data: bytes, position: int, end: int, tag: int, depth: int) -> int:
+def _skip_group(data: bytes, position: int, end: int, tag: int, depth: int, state: list[Any]) -> int:
     if depth <= 0:
         raise Broken
     while position < end:
+        state[0] -= 1
+        if state[0] < 0:
+            raise TooMany(position)
         inner, position = prefix(data, position)
         if inner == tag + 1:
             return position
-        position = skip(data, position, end, inner, depth)
+        position = skip(data, position, end, inner, depth, state)
     raise Broken
 
 
