@@ -7,3 +7,11 @@ import pytest
 def anyio_backend(request):
     """Every async test runs on both event loops."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """An authority with a server and a client of it: see :class:`certificates.Site`."""
+    from certificates import Site
+
+    return Site(tmp_path_factory.mktemp("certificates"))

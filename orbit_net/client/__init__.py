@@ -7,10 +7,12 @@ from orbit_net.client.settings import ChannelSettings
 from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Connectivity
 from orbit_net.context import detached
+from orbit_net.net import Certificate, TlsConfig
 from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = [
     "BackoffPolicy",
+    "Certificate",
     "Channel",
     "ChannelSettings",
     "ClientStream",
@@ -19,5 +21,6 @@ __all__ = [
     "MetadataLike",
     "ResponseStream",
     "Stub",
+    "TlsConfig",
     "detached",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -18,7 +19,7 @@ from orbit_net.client.subchannel import Connectivity, Subchannel
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
-from orbit_net.net import Timers, connect, parse_target
+from orbit_net.net import Credentials, Timers, connect, parse_target, tls_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.response import Outcome
     from orbit_net.codec import AnyCodec
+    from orbit_net.net import TlsConfig
     from orbit_net.wire.hpack import Field
     from orbit_net.wire.metadata import Metadata, MetadataLike
 
@@ -53,8 +55,9 @@ class Channel:
     """Calls to one target, over one connection that is made at the first call and made again when it is lost.
 
     ``target`` is ``host:port``, ``dns:///host:port``, ``ipv4:…``, ``ipv6:…``, ``unix:path``, ``unix-abstract:name`` or
-    ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``codec`` turns messages
-    into bytes; ``connector`` replaces the socket by any anyio byte stream; ``random`` varies the backoff.
+    ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``tls`` or a target
+    ``https://host:port`` encrypts; files that are not usable raise :class:`ConfigurationError` here. ``codec`` turns
+    messages into bytes; ``connector`` replaces the socket by any anyio byte stream; ``random`` varies the backoff.
 
     Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
     closes the connection: open calls fail with UNAVAILABLE.
@@ -72,16 +75,22 @@ class Channel:
         codec: AnyCodec | None = None,
         status_details_codec: Any = None,
         settings: ChannelSettings | None = None,
+        tls: TlsConfig | None = None,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
     ) -> None:
         address = parse_target(target)
+        tls = tls_for(target, tls)
         self.target = target
         self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ChannelSettings()
         self.timers = Timers()
+        self.tls = None if tls is None else Credentials(tls, server=False)
+        """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
+        if connector is None:
+            connector = partial(connect, address)
         self.subchannel = Subchannel(
-            connector or (lambda: connect(address)),
+            connector if self.tls is None else partial(self.tls.connect, connector, address.server_name, target),
             name=target,
             backoff=self.settings.backoff,
             connect_timeout=self.settings.connect_timeout,
@@ -91,7 +100,9 @@ class Channel:
         self.__dispatch__ = _DispatchChannelEvents()
         self._listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
         self._status_details_codec = status_details_codec
-        self._authority = (self.settings.authority or address.authority).encode()
+        server_name = None if tls is None else tls.server_name
+        self._authority = (self.settings.authority or server_name or address.authority).encode()
+        self._scheme = b"http" if tls is None else b"https"
         self._content_type = content_type_of(self.codec)
         self._user_agent = (self.settings.user_agent or USER_AGENT).encode()
         self._compression = self.settings.compression
@@ -109,6 +120,8 @@ class Channel:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self.timers.run)
+        if self.tls is not None:
+            self._tasks.start_soon(self.tls.watch)
         self.subchannel.start(self._tasks)
         return self
 
@@ -191,7 +204,7 @@ class Channel:
         template = HeaderTemplate(
             [
                 (b":method", b"POST"),
-                (b":scheme", b"http"),
+                (b":scheme", self._scheme),
                 (b":path", path.encode()),
                 (b":authority", self._authority),
                 (b"te", b"trailers"),

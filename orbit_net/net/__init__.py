@@ -2,20 +2,28 @@
 
 from orbit_net.net.address import Address, TcpAddress, UnixAddress, parse_address, parse_target
 from orbit_net.net.cancellation import is_cancelled
+from orbit_net.net.certificate import Certificate
 from orbit_net.net.connection import Connection
+from orbit_net.net.credentials import Credentials
 from orbit_net.net.socket import Peer, connect, listen, peer_of, set_no_delay
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
+from orbit_net.net.tls import TlsConfig, tls_for
+from orbit_net.net.tlsstream import TlsStream
 
 __all__ = [
     "Address",
+    "Certificate",
     "Connection",
+    "Credentials",
     "Failure",
     "Peer",
     "Stream",
     "TcpAddress",
     "Timer",
     "Timers",
+    "TlsConfig",
+    "TlsStream",
     "UnixAddress",
     "connect",
     "is_cancelled",
@@ -24,4 +32,5 @@ __all__ = [
     "parse_target",
     "peer_of",
     "set_no_delay",
+    "tls_for",
 ]

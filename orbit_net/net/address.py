@@ -10,7 +10,7 @@ from orbit_net.errors import ConfigurationError
 
 __all__ = ["Address", "TcpAddress", "UnixAddress", "parse_address", "parse_target"]
 
-_FORMS = "host:port, dns:///host:port, ipv4:a.b.c.d:port, ipv6:[a::b]:port, unix:/path, unix-abstract:name or http://host:port"
+_FORMS = "host:port, dns:///host:port, ipv4:a.b.c.d:port, ipv6:[a::b]:port, unix:/path, unix-abstract:name, http(s)://host:port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,11 @@ class TcpAddress:
 
     host: str
     port: int
+
+    @property
+    def server_name(self) -> str:
+        """What a certificate must be for: the host without a zone or a last dot."""
+        return self.host.partition("%")[0].rstrip(".")
 
     @property
     def authority(self) -> str:
@@ -39,6 +44,11 @@ class UnixAddress:
     @property
     def authority(self) -> str:
         """A socket file has no host; ``localhost`` is what other gRPC clients send."""
+        return self.server_name
+
+    @property
+    def server_name(self) -> str:
+        """What a certificate must be for."""
         return "localhost"
 
     def __str__(self) -> str:
@@ -63,10 +73,8 @@ def parse_target(target: str) -> Address:
                 return _tcp(target, _after_authority(target, rest))
             case "ipv4" | "ipv6":
                 return _literal(target, rest, 4 if scheme == "ipv4" else 6)
-            case "http":
-                return _url(target)
-            case "https":
-                raise ConfigurationError(f"the target {target!r} asks for TLS, which this version does not have")
+            case "http" | "https":
+                return _url(target, 443 if scheme == "https" else 80)
             case _ if rest.startswith("//"):
                 raise ConfigurationError(f"the target {target!r} has an unknown scheme; allowed: {_FORMS}")
     return _tcp(target, target)
@@ -94,15 +102,15 @@ def _unix(target: str, path: str) -> UnixAddress:
     return UnixAddress(unquote(path))
 
 
-def _url(target: str) -> TcpAddress:
+def _url(target: str, default_port: int) -> TcpAddress:
     try:
         parts = urlsplit(target)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigurationError(f"the target {target!r} is no URL: {error}") from None
     if not host or parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigurationError(f"the target {target!r} must be http://host:port and nothing else")
-    return TcpAddress(host, 80 if port is None else port)
+        raise ConfigurationError(f"the target {target!r} must be a scheme, a host and a port, and nothing else")
+    return TcpAddress(host, default_port if port is None else port)
 
 
 def _literal(target: str, text: str, version: int) -> TcpAddress:

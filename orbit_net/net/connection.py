@@ -52,6 +52,8 @@ _FLUSH: Final = 5.0
 """Seconds that the last frames may take to leave."""
 _STALL: Final = 20.0
 """Seconds that a peer may go on asking without reading the answers."""
+_LAST_WORDS: Final = 0.5
+"""Seconds in which the reader may find out why the writer failed: an alert of TLS comes before the reset."""
 
 _log = logging.getLogger("orbit_net.net")
 
@@ -86,6 +88,7 @@ class Connection:
         self.on_change = on_change
         self._ending = False
         self._gone = anyio.Event()
+        self._read_over = anyio.Event()
         self._writer_idle: anyio.Event | None = None
         self._flushed: anyio.Event | None = None
         self._scope = anyio.CancelScope()
@@ -104,6 +107,7 @@ class Connection:
                     tasks.start_soon(self._write)
                     with self._read_scope:
                         await self._read()
+                    self._read_over.set()
                     self._end()
         except Exception as error:  # noqa: BLE001 - a defect of ours ends this connection, not the user's task group
             _log.exception("internal error in %r", self)
@@ -238,6 +242,8 @@ class Connection:
             await self._send_eof()
             self._read_scope.deadline = anyio.current_time() + _LINGER
         except _LOST as error:
+            with anyio.move_on_after(_LAST_WORDS):
+                await self._read_over.wait()
             self._lose(f"writing failed: {_describe(error)}", error)
             self._read_scope.cancel()
 
@@ -266,6 +272,8 @@ class Connection:
                 return
             except _LOST as error:
                 self._lose(f"reading failed: {_describe(error)}", error)
+                if not wire.peer.received:  # what came instead of SETTINGS tells more
+                    self._dispatch(wire.receive_eof())
                 return
             wire.tick(anyio.current_time())
             events = wire.receive_data(data)

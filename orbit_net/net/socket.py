@@ -6,16 +6,18 @@ import os
 import socket as _socket
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
 
 from orbit_net.errors import ConfigurationError, ConnectError
 from orbit_net.net.address import TcpAddress, UnixAddress
+from orbit_net.net.certificate import Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anyio.abc import ByteStream, Listener, SocketStream
 
@@ -26,17 +28,18 @@ __all__ = ["Peer", "connect", "listen", "peer_of", "set_no_delay"]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection, in the shape of grpclib's."""
+    """The other end of a connection, in the shape of grpclib's; ``certificate`` is None where none was verified."""
 
     address: tuple[str, int] | str | None
+    certificate: Certificate | None = None
 
     def addr(self) -> tuple[str, int] | str | None:
         """Return host and port, a socket path, or None when the byte stream does not say."""
         return self.address
 
-    def cert(self) -> None:
-        """Return the peer's certificate: None on a plain-text connection."""
-        return
+    def cert(self) -> Mapping[str, Any] | None:
+        """Return what :meth:`ssl.SSLSocket.getpeercert` says; None on plain text, or from a client without one."""
+        return None if self.certificate is None else self.certificate.details
 
     def __str__(self) -> str:
         match self.address:
@@ -50,9 +53,16 @@ class Peer:
 def peer_of(stream: ByteStream) -> Peer:
     """Return what the stream knows of its other end."""
     address = stream.extra(SocketAttribute.remote_address, None)
+    certificate = _certificate_of(stream)
     if isinstance(address, (tuple, list)):
-        return Peer((str(address[0]), int(address[1])))
-    return Peer(address or None)
+        return Peer((str(address[0]), int(address[1])), certificate)
+    return Peer(address or None, certificate)
+
+
+def _certificate_of(stream: ByteStream) -> Certificate | None:
+    der = stream.extra(TLSAttribute.peer_certificate_binary, None)
+    details = stream.extra(TLSAttribute.peer_certificate, None) if der else None
+    return Certificate(der, details) if der and details else None
 
 
 def set_no_delay(stream: ByteStream) -> None:

@@ -10,8 +10,8 @@ from anyio import TASK_STATUS_IGNORED
 from grpclib.events import _DispatchServerEvents
 
 from orbit_net.codec import Codec, content_type_of
-from orbit_net.errors import ConfigurationError
-from orbit_net.net import Connection, Timers, listen, parse_address, set_no_delay
+from orbit_net.errors import ConfigurationError, ConnectError
+from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, set_no_delay, tls_for
 from orbit_net.server.call import ServerStream
 from orbit_net.server.request import read_request
 from orbit_net.server.response import headers_template, http_template, status_fields
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grpclib.const import Handler, Status
 
     from orbit_net.codec import AnyCodec
-    from orbit_net.net import Stream
+    from orbit_net.net import Stream, TlsConfig
     from orbit_net.server.request import Rejection, RequestHead
 
 __all__ = ["Server"]
@@ -44,7 +44,8 @@ class Server:
     """Serves ``services``: objects whose ``__mapping__`` names a handler for each path, as generated bases have it.
 
     ``codec`` turns messages into bytes; ``status_details_codec`` (grpclib's shape) encodes ``GRPCError.details``, which
-    are bytes without it. Two services with the same path raise :class:`ConfigurationError`.
+    are bytes without it. ``tls`` encrypts every connection; the addresses stay as they are. Two services with the same
+    path, and certificates that are not usable, raise :class:`ConfigurationError`.
 
     Making one needs no event loop; using it needs ``async with``, which owns the tasks of connections and handlers.
     Leaving the block ends at once what is still open; call :meth:`drain` before to let calls finish.
@@ -62,10 +63,13 @@ class Server:
         codec: AnyCodec | None = None,
         status_details_codec: Any = None,
         settings: ServerSettings | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
         self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ServerSettings()
         self.timers = Timers()
+        self.tls = None if tls is None else Credentials(tls, server=True)
+        """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         content_type, accepted = content_type_of(self.codec), self.settings.accept_compression
         self.headers = headers_template(content_type, accepted)
         self.headers_of = {name: headers_template(content_type, accepted, name) for name in ENCODINGS}
@@ -92,6 +96,8 @@ class Server:
         await self._tasks.__aenter__()
         self._workers = Workers(self._tasks)
         self._tasks.start_soon(self.timers.run)
+        if self.tls is not None:
+            self._tasks.start_soon(self.tls.watch)
         return self
 
     async def __aexit__(
@@ -114,7 +120,12 @@ class Server:
         address that is malformed or cannot be bound.
         """
         tasks = self._entered()
-        listeners, targets = await listen(parse_address(address), backlog=self.settings.backlog)
+        where = parse_address(address)
+        if self.tls is None and tls_for(address, None) is not None:
+            raise ConfigurationError(f"the address {address!r} asks for TLS, and the server was made without tls=")
+        if self.tls is not None:
+            tls_for(address, self.tls.config)
+        listeners, targets = await listen(where, backlog=self.settings.backlog)
         for listener in listeners:
             scope = self._accepting[listener] = anyio.CancelScope(shield=True)
             tasks.start_soon(self._accept, listener, scope)
@@ -136,11 +147,14 @@ class Server:
         Cancellation closes the stream.
         """
         self._entered()
+        secured = transport if self.tls is None else await self._secure(transport, self.tls)
+        if secured is None:
+            return
         if self._closed or self._draining:
-            await transport.aclose()
+            await secured.aclose()
             return
         connection = Connection(
-            transport,
+            secured,
             client=False,
             settings=self._wire_settings,
             limits=self.settings.flood,
@@ -154,6 +168,19 @@ class Server:
             if connection.error is not None:
                 _log.debug("%r: %s", connection, connection.error)
             self._notice()
+
+    async def _secure(self, transport: ByteStream, credentials: Credentials) -> ByteStream | None:
+        """Do the TLS handshake; None, with a line in the log, when it failed."""
+        peer, limit = peer_of(transport), self.settings.handshake_timeout
+        try:
+            with anyio.fail_after(limit):
+                return await credentials.accept(transport)
+        except ConnectError as error:
+            reason = str(error)
+        except TimeoutError:
+            reason = f"it was not done within {limit:g} s"
+        _log.warning("the TLS handshake with %s failed: %s", peer, reason)
+        return None
 
     async def drain(self, grace: float = 30.0) -> None:
         """Finish: accept nothing new, let open calls end, then close; after ``grace`` seconds end what is left.

@@ -17,11 +17,12 @@ __all__ = ["ServerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Sizes in bytes.
+    """Sizes in bytes, times in seconds.
 
     ``max_receive_message`` of 4 MiB is gRPC's usual default. ``max_concurrent_streams`` of 100 a connection is what
     clients assume before they know; handlers that are still running count, whether or not the client still waits.
     ``flood`` says how much abuse is borne; the windows are explained in :class:`orbit_net.wire.WireSettings`.
+    ``handshake_timeout`` of 10 s is what a client may take for the handshake of TLS, whose slowness costs us a socket.
     ``backlog`` is the number of connections that the system may hold before they are accepted.
 
     ``compression`` ("gzip" or "deflate") is for the replies of calls that do not choose themselves and whose client
@@ -39,11 +40,14 @@ class ServerSettings:
     compression: str | None = None
     accept_compression: Collection[str] = ENCODINGS
     flood: FloodLimits = field(default_factory=FloodLimits)
+    handshake_timeout: float = 10.0
     backlog: int = 1_024
 
     def __post_init__(self) -> None:
         if self.max_send_message is not None and self.max_send_message < 0:
             raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
+        if not self.handshake_timeout > 0:
+            raise ConfigurationError(f"handshake_timeout is {self.handshake_timeout!r}; it must be above 0 seconds")
         if self.backlog < 1:
             raise ConfigurationError(f"backlog is {self.backlog!r}; it must be at least 1")
         check_encodings(self.compression, self.accept_compression)
