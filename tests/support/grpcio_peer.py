@@ -37,9 +37,13 @@ class GrpcioStub:
 
 
 @asynccontextmanager
-async def grpcio_client(target, *, options=()):
-    """Give a :class:`GrpcioStub` connected to ``target``."""
-    channel = grpc.insecure_channel(target, options=[*CLIENT, *options])
+async def grpcio_client(target, *, options=(), credentials=None):
+    """Give a :class:`GrpcioStub` connected to ``target``, over TLS if there are credentials."""
+    options = [*CLIENT, *options]
+    if credentials is None:
+        channel = grpc.insecure_channel(target, options=options)
+    else:
+        channel = grpc.secure_channel(target, credentials, options=options)
     try:
         yield GrpcioStub(channel)
     finally:
@@ -48,11 +52,11 @@ async def grpcio_client(target, *, options=()):
 
 
 @asynccontextmanager
-async def our_server(service=None, *, address="127.0.0.1:0", settings=None, options=(), **given):
+async def our_server(service=None, *, address="127.0.0.1:0", settings=None, options=(), credentials=None, **given):
     """Give ``(server, stub)``: our server, and grpcio's client of it."""
     async with Server([service or Echo()], codec=RawCodec(), settings=settings, **given) as server:
         [target] = await server.listen(address)
-        async with grpcio_client(target, options=options) as stub:
+        async with grpcio_client(target, options=options, credentials=credentials) as stub:
             yield server, stub
 
 
@@ -88,12 +92,24 @@ class GrpcioEcho:
 
 
 @asynccontextmanager
-async def grpcio_server(service=None, *, address="127.0.0.1:0", handlers=(), options=(), compression=None, threads=32):
+async def grpcio_server(
+    service=None,
+    *,
+    address="127.0.0.1:0",
+    handlers=(),
+    options=(),
+    compression=None,
+    threads=32,
+    credentials=None,
+):
     """Give ``(server, target)`` of a grpcio server."""
     with ThreadPoolExecutor(threads) as pool:
         server = grpc.server(pool, options=[*SERVER, *options], compression=compression)
         server.add_generic_rpc_handlers([(service or GrpcioEcho()).handler(), *handlers])
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
         server.start()
         host, colon, _ = address.rpartition(":")
         try:
