@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Site
+
 README = Path(__file__).parents[2] / "README.md"
 SERVER, CLIENT, *OTHERS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
@@ -39,8 +41,11 @@ def test_the_client_talks_to_the_server(tmp_path):
 
 @pytest.mark.parametrize("number", range(len(OTHERS)))
 def test_every_other_program(number, tmp_path):
-    """Each further program of the README runs by itself."""
-    path = tmp_path / "program.py"
-    path.write_text(OTHERS[number], "utf-8")
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=15, check=False)
+    """Each further program of the README runs by itself, the certificates that it may name beside it."""
+    site = Site(tmp_path)
+    site.server.write(tmp_path, "node")
+    (tmp_path / "program.py").write_text(OTHERS[number], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=15, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
