@@ -14,6 +14,17 @@ from orbit_net.net import TlsConfig
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 HOSTS = ("localhost", "127.0.0.1", "::1")
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 
 def _name(common_name):
@@ -64,6 +75,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         unsigned = self._builder(self._name, self._key, NOW - 10 * DAY, NOW + 10 * DAY)
         unsigned = unsigned.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        unsigned = unsigned.add_extension(x509.KeyUsage(**usage), critical=True)
         self.pem = _pem(unsigned.sign(self._key, hashes.SHA256()))
 
     def _builder(self, subject, key, start, end):
