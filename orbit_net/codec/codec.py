@@ -68,12 +68,25 @@ class MessageCodec:
 class Codec:
     """Protobuf for betterproto2's classes by functions compiled for each; other classes by their own methods.
 
-    The first message of a class costs some milliseconds. Encoding gives the bytes that ``bytes(message)`` gives, and
-    decoding the object that ``parse`` gives, where betterproto2 keeps to the specification of protobuf; in addition
-    whatever does not fit is refused, by :class:`EncodeError` with the field and :class:`DecodeError` with the offset in
-    bytes and the field. ``max_elements`` bounds how many fields one message may have with all that is nested in it:
-    an empty message within a message takes two bytes and half a microsecond, so that 4 MiB of them would keep the
-    event loop busy for a second. Values of a packed field count as one field: they cost about what their bytes cost.
+    The first message of a class costs some milliseconds; the class keeps what was compiled for it. Encoding gives the
+    bytes that ``bytes(message)`` gives, and decoding the object that ``parse`` gives, but where betterproto2 departs
+    from the specification of protobuf: -0.0 is written; both parts of a negative Duration are negative, and a long one
+    is not rounded; the parts of a nested message or a oneof's message that comes in pieces are merged; a later member
+    of a oneof clears the earlier; numbers wrap to the width of their type; fields with another wire type than theirs
+    are kept as unknown; groups are skipped. A Python value that does not fit its field is refused by
+    :class:`EncodeError` with the path of the field, and input that is not protobuf by :class:`DecodeError` with the
+    offset in bytes and the path. A hundred messages may be nested, groups and map entries included, as in google's
+    parsers. What a datetime, a timedelta or a plain value cannot hold is lost, or refused if it is out of their range.
+
+    ``max_elements`` bounds what one message may cost, since time goes by elements and not by bytes: 4 MiB, the default
+    limit of a received message, hold 2 million empty messages, or 5 seconds. An element is a field, wherever it is
+    nested, also in an unknown group; one more for each sixteen fields of the class of a message, since each must be
+    set; a packed enum value; four packed numbers, where one of the field takes two bytes or more. Packed numbers of
+    one byte or of fixed width, strings and bytes cost nothing beside: Python copies them at once, 4 MiB in 70 ms or
+    less. Measured at the default of 100,000 with 4 MiB of the worst of each kind, until all is read or refused: empty
+    messages 30 ms (of a class with 27 fields 110 ms), unknown fields 45 ms, map entries 55 ms, one-byte packed
+    fields 17 ms, packed numbers of two bytes 50 ms (400,000 of them), unknown enum numbers 85 ms, timestamps 135 ms;
+    damage at the end, which is looked for a second time, 170 ms. Messages of up to 32 KiB are not counted.
     """
 
     __content_subtype__ = "proto"

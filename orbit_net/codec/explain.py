@@ -143,6 +143,8 @@ class _Walk:
                 raise _Fault(f"{stop - start} bytes of packed values of {size}", start, path)
             return
         values = self._data[start:stop]
+        if values.isascii():
+            return
         try:
             varints(values)
         except Broken:
