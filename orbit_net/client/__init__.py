@@ -3,7 +3,8 @@
 from orbit_net.client.backoff import BackoffPolicy
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
-from orbit_net.client.settings import ChannelSettings
+from orbit_net.client.service_config import MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
+from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Connectivity
 from orbit_net.context import detached
@@ -19,7 +20,12 @@ __all__ = [
     "Connectivity",
     "Metadata",
     "MetadataLike",
+    "MethodConfig",
     "ResponseStream",
+    "RetryPolicy",
+    "RetrySettings",
+    "RetryThrottling",
+    "ServiceConfig",
     "Stub",
     "TlsConfig",
     "detached",

@@ -1,4 +1,4 @@
-"""A call's way to a stream: connecting, the deadline, failing, and the one transparent retry."""
+"""A call's way to a stream: connecting, the deadline, failing, and beginning again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import anyio
 from h2.errors import ErrorCodes
 
 from orbit_net.client.replay import Replay
+from orbit_net.client.response import outcome_of
+from orbit_net.client.retry import Retries, read_pushback
 from orbit_net.errors import LocalProtocolError, OrbitError, RpcError
 from orbit_net.net import Failure
 from orbit_net.status import Status
@@ -16,9 +18,10 @@ from orbit_net.wire.timeouts import encode_timeout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orbit_net.client.method import Method
+    from orbit_net.client.retrying import Retrying
     from orbit_net.client.subchannel import Subchannel
-    from orbit_net.net import Connection, Stream, Timer, Timers
-    from orbit_net.wire import HeaderTemplate
+    from orbit_net.net import Connection, Peer, Stream, Timer, Timers
     from orbit_net.wire.hpack import Field
 
 __all__ = ["Attempt"]
@@ -29,28 +32,36 @@ _CLOCK_SLACK = 0.1
 
 
 class Attempt:
-    """What one call knows of the network.
+    """What one call knows of the network: the attempt under way, and whether another one follows it.
 
-    It is a :class:`~orbit_net.client.subchannel.Pending` while it waits for a stream, and its deadline is a timer of
-    the channel: ``begin``, ``refuse`` and ``expire`` are called by other tasks and never block. ``failure`` is set
-    once, by whatever ends the call from our side; a failure of the stream stays with the stream, because it may be
-    retried. ``over`` tells that the user has been told how the call ended.
+    It is a :class:`~orbit_net.client.subchannel.Pending` while it waits for a stream, a
+    :class:`~orbit_net.client.retrying.Delayed` while it waits to begin again, and its deadline, which holds over all
+    attempts, is a timer of the channel: ``begin``, ``refuse``, ``go_on`` and ``expire`` are called by other tasks and
+    never block. ``failure`` is set once, by whatever ends the call from our side; a failure of the stream stays with
+    the stream, because it may be retried. ``over`` tells that the user has been told how the call ended, ``peer`` is
+    that of the last attempt.
     """
 
     __slots__ = (
+        "_again",
         "_cause",
         "_connected",
+        "_method",
+        "_retries",
+        "_retry",
+        "_retrying",
         "_subchannel",
         "_submitted",
-        "_template",
         "_timer",
         "_timers",
         "_waiting",
         "closed",
         "deadline",
+        "delayed",
         "failure",
         "fields",
         "over",
+        "peer",
         "raised",
         "replay",
         "stream",
@@ -61,24 +72,32 @@ class Attempt:
         self,
         subchannel: Subchannel,
         timers: Timers,
-        template: HeaderTemplate,
+        retrying: Retrying,
+        method: Method,
         *,
         deadline: float | None,
         fields: Sequence[Field],
         wait_for_ready: bool,
+        retry: bool,
     ) -> None:
         self.deadline = deadline
         self.fields = fields
         self.wait_for_ready = wait_for_ready
         self.stream: Stream | None = None
+        self.peer: Peer | None = None
         self.failure: Failure | None = None
-        self.replay = Replay()
+        self.replay = Replay(retrying.budget)
         self.over = False
         self.raised: Exception | None = None  # by the user's own request iterator
         self.closed = False
+        self.delayed = False
         self._subchannel = subchannel
         self._timers = timers
-        self._template = template
+        self._retrying = retrying
+        self._method = method
+        self._retry = retry
+        self._retries: Retries | None = None
+        self._again = False
         self._timer: Timer | None = None
         self._cause: BaseException | None = None
         self._connected: anyio.Event | None = None
@@ -99,7 +118,7 @@ class Attempt:
     async def connected(self) -> Stream:
         """Wait for the stream, asking for one if that was not done; several tasks may wait."""
         while self.stream is None and self.failure is None:
-            if not self._submitted:
+            if not self._submitted and not self.delayed:
                 self._submitted = True
                 self._subchannel.submit(self)
             else:
@@ -126,28 +145,42 @@ class Attempt:
             raise self.error()
         return self.stream
 
-    # --- called by the subchannel and the timer --------------------------------------------------
+    # --- called by the subchannel and the timers -------------------------------------------------
 
     def begin(self, connection: Connection) -> None:
         """Take a stream of ``connection`` and send the headers."""
         early: list[Field] = []
         if self.deadline is not None:
             early.append((b"grpc-timeout", encode_timeout(max(self.deadline - anyio.current_time(), 1e-9))))
+        if self._retries is not None and self._retries.previous:
+            early.append((b"grpc-previous-rpc-attempts", b"%d" % self._retries.previous))
+        method = self._method
         try:
-            self.stream = connection.open_stream(self._template, self.fields, early)
+            self.stream = connection.open_stream(method.template, self.fields, early, method.max_receive)
         except LocalProtocolError as error:
             self.failure = Failure(Status.RESOURCE_EXHAUSTED, str(error))
         else:
+            self.peer = connection.peer
             # Here, and not by the task that waits: it may be cancelled, and another one may send before it wakes up.
-            if self.replay.used:
+            if self._again:
                 self.replay.send_again(self.stream)
         self._wake()
 
     def refuse(self, error: OrbitError) -> None:
-        """Fail because there is no connection."""
+        """Fail because there is no connection, or wait for another attempt if the policy gives one."""
+        self._submitted = False
+        if not self.replay.committed and self._delay(Status.UNAVAILABLE, None):
+            return
         self.failure = Failure(Status.UNAVAILABLE, str(error))
         self._cause = error
         self._wake()
+
+    def go_on(self) -> None:
+        """Begin the next attempt, if a task is waiting for it; else the next operation does."""
+        self.delayed = False
+        if self._waiting and self.failure is None:
+            self._submitted = True
+            self._subchannel.submit(self)
 
     def expire(self) -> None:
         """Fail because the time is up."""
@@ -166,7 +199,7 @@ class Attempt:
             return
         self.failure = failure
         self._cause = cause
-        self._subchannel.withdraw(self)
+        self._withdraw()
         if self.stream is not None:
             self.stream.reset(ErrorCodes.CANCEL)
             self.stream.fail(Failure(failure.status, failure.message, urgent=True))
@@ -194,33 +227,82 @@ class Attempt:
     def _is_late(self) -> bool:
         return self.deadline is not None and self.deadline <= anyio.current_time() + _CLOCK_SLACK
 
-    async def retry_or_raise(self, stream: Stream) -> None:
-        """Begin again on another stream if the server certainly never saw the call, else raise its failure.
+    def lost(self, stream: Stream) -> Exception:
+        """Return the error of a call whose stream has failed and that does not begin again."""
+        self.failure = self.failure or stream.failure
+        return self.error()
 
-        This is gRFC A6's transparent retry: once, and only while everything sent is still at hand. The sending and the
-        receiving task may both come here for the same ``stream``; the second waits with the first.
+    # --- beginning again -------------------------------------------------------------------------
+
+    async def begin_again(self, stream: Stream) -> bool:
+        """Whether the call goes on, on another stream; :attr:`stream` is the new one then.
+
+        ``stream`` has failed or ended. Waits for the delay of the retry policy and for a connection. The sending and
+        the receiving task may both come here for the same ``stream``; the second waits with the first.
         """
-        if stream is not self.stream:
-            await self.connected()
-            return
+        if stream is self.stream and not self._give_up(stream):
+            return False
+        await self.connected()
+        return True
+
+    def may_begin_again(self, stream: Stream) -> bool:
+        """Whether a call whose stream has ended may have another attempt, so that its messages are still wanted."""
+        return self._open(stream) and self._policy_of_call().eligible(outcome_of(stream.trailers).status)
+
+    def _open(self, stream: Stream) -> bool:
+        """Whether the call is not committed: nothing but the end of it has arrived, and what was sent is at hand."""
+        return stream.headers is None and not (self.replay.committed or self.closed or self.failure is not None)
+
+    def _policy_of_call(self) -> Retries:
+        if self._retries is None:
+            self._retries = Retries(self._method.retry if self._retry else None, self._retrying.throttle)
+        return self._retries
+
+    def _give_up(self, stream: Stream) -> bool:
+        """Let go of a stream whose call begins again; False when it does not."""
+        if not self._open(stream):
+            return False
         failure = stream.failure
-        assert failure is not None
-        replay = self.replay
-        if self.failure is not None or not failure.unprocessed or replay.committed or replay.used:
-            self.failure = self.failure or failure
-            raise self.error()
-        replay.used = True
+        if failure is not None:
+            status, pushback = failure.status, None
+            again = failure.unprocessed and self._policy_of_call().take_transparent(unsent=failure.unsent)
+        else:
+            status, again = outcome_of(stream.trailers).status, False
+            trailers = stream.trailers
+            pushback = None if trailers is None else read_pushback(trailers.get(b"grpc-retry-pushback-ms"))
+        if status is Status.OK or not (again or self._delay(status, pushback)):
+            return False
+        self._again = True
         stream.release()
         self.stream = None
         self._submitted = False
-        await self.connected()
+        return True
+
+    def _delay(self, status: Status, pushback: float | None) -> bool:
+        """Have the call wait for its next attempt, if the policy gives it one."""
+        retrying = self._retrying
+        if retrying.closed:
+            return False
+        delay = self._policy_of_call().delay(status, pushback, retrying.random)
+        if delay is None:
+            return False
+        self.delayed = True
+        retrying.add(self, delay)
+        return True
+
+    def _withdraw(self) -> None:
+        self._subchannel.withdraw(self)
+        if self.delayed:
+            self.delayed = False
+            self._retrying.remove(self)
 
     def close(self) -> None:
-        """Let go of the stream, the timer and the place in the row."""
+        """Let go of the stream, the timer, what was kept of the messages, and the place in the row."""
         self.closed = self.over = True
         if self._timer is not None:
             self._timers.cancel(self._timer)
+        self.replay.commit()
         if self.stream is not None:
             self.stream.release()
         else:
-            self._subchannel.withdraw(self)
+            self._withdraw()

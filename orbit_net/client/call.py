@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio.lowlevel
 
-from orbit_net.client.attempt import Attempt
 from orbit_net.client.receiving import Receiving
 from orbit_net.client.sender import Sender
 from orbit_net.errors import LocalProtocolError
@@ -18,15 +17,15 @@ from orbit_net.status import Status
 from orbit_net.wire import compression as codings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Iterable
     from types import TracebackType
 
     from grpclib.const import Cardinality
 
+    from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
+    from orbit_net.client.method import Method
     from orbit_net.net import Peer, Stream
-    from orbit_net.wire import HeaderTemplate
-    from orbit_net.wire.hpack import Field
 
 __all__ = ["ClientStream"]
 
@@ -48,38 +47,24 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
     def __init__(
         self,
         channel: Channel,
-        path: str,
-        template: HeaderTemplate,
+        method: Method,
+        attempt: Attempt,
         cardinality: Cardinality,
         request_type: type[Request],
         reply_type: type[Reply],
-        *,
-        deadline: float | None,
-        fields: Sequence[Field],
-        wait_for_ready: bool,
-        compression: str | None = None,
     ) -> None:
-        attempt = Attempt(
-            channel.subchannel,
-            channel.timers,
-            template,
-            deadline=deadline,
-            fields=fields,
-            wait_for_ready=wait_for_ready,
-        )
         client_streaming, server_streaming = cardinality.value
         super().__init__(
-            channel, path, attempt, reply_type, client_streaming=client_streaming, server_streaming=server_streaming
+            channel, method, attempt, reply_type, client_streaming=client_streaming, server_streaming=server_streaming
         )
         self._request_type = request_type
-        self._compression = compression
         self._sender: Sender | None = None
         self._sent = 0
 
     @property
     def peer(self) -> Peer | None:
-        """The other end of the connection; None until the request was sent."""
-        return None if self._attempt.stream is None else self._attempt.stream.connection.peer
+        """The other end of the connection, that of the last attempt; None until the request was sent."""
+        return self._attempt.peer
 
     @property
     def sent(self) -> int:
@@ -124,12 +109,13 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         if self._channel.listeners:
             message = await self._channel.dispatch_message(message)
         data = self._channel.codec.encode(message, self._request_type)
-        limit = self._channel.settings.max_send_message
+        limit = self._method.max_send
         if limit is not None and len(data) > limit:
             text = f"the message of {len(data)} bytes is larger than the limit of {limit}"
             raise self._attempt.fail(Failure(Status.RESOURCE_EXHAUSTED, text))
-        if self._compression is not None and compress:
-            data = codings.compress(data, self._compression)
+        compression = self._method.compression
+        if compression is not None and compress:
+            data = codings.compress(data, compression)
         attempt = self._attempt
         stream = attempt.stream
         if stream is None or stream.failure is not None or stream.ended:
@@ -173,17 +159,15 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         self._channel.start_soon(self._sender.run)
 
     async def _stream_to_send(self) -> Stream | None:
-        """Return a stream that takes messages, after a transparent retry if need be; None when none is wanted."""
+        """Return a stream that takes messages, of a further attempt if need be; None when none is wanted."""
         while True:
             stream = await self._attempt.connected()
-            if stream.failure is not None:
-                await self._attempt.retry_or_raise(stream)
-            elif not stream.ended:
+            if stream.failure is None and not stream.ended:
                 return stream
-            elif self._finish().status is Status.OK:
-                return None
-            else:
-                self._finish_or_raise()
+            if not await self._attempt.begin_again(stream):
+                if stream.failure is None and self._finish().status is Status.OK:
+                    return None
+                self._finish_or_raise(stream)
 
     async def cancel(self) -> None:
         """Cancel the call: the server is told by RST_STREAM, and what arrived is dropped. Does not wait."""
@@ -206,9 +190,9 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         try:
             if kind is None and self._requested and not self._attempt.over:
                 stream = self._attempt.stream
-                done = stream is not None and stream.ended and not stream.inbox and self._attempt.failure is None
-                if done and not self._channel.listeners:
-                    self._finish_or_raise()
+                done = stream is not None and stream.headers is not None and stream.ended and not stream.inbox
+                if stream is not None and done and self._attempt.failure is None and not self._channel.listeners:
+                    self._finish_or_raise(stream)
                 else:
                     await self._await_status()
         finally:

@@ -13,7 +13,11 @@ from grpclib.metadata import Deadline
 
 from orbit_net import __version__
 from orbit_net.client import compat
+from orbit_net.client.attempt import Attempt
 from orbit_net.client.call import ClientStream
+from orbit_net.client.method import configured
+from orbit_net.client.retrying import Retrying
+from orbit_net.client.service_config import ServiceConfig
 from orbit_net.client.settings import ChannelSettings
 from orbit_net.client.subchannel import Connectivity, Subchannel
 from orbit_net.codec import Codec, content_type_of
@@ -25,12 +29,13 @@ from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import ByteStream, TaskGroup
     from grpclib.const import Cardinality
 
+    from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.codec import AnyCodec
     from orbit_net.net import TlsConfig
@@ -57,7 +62,9 @@ class Channel:
     ``target`` is ``host:port``, ``dns:///host:port``, ``ipv4:…``, ``ipv6:…``, ``unix:path``, ``unix-abstract:name`` or
     ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``tls`` or a target
     ``https://host:port`` encrypts; files that are not usable raise :class:`ConfigurationError` here. ``codec`` turns
-    messages into bytes; ``connector`` replaces the socket by any anyio byte stream; ``random`` varies the backoff.
+    messages into bytes; ``service_config`` says for each method when to try again, how long to wait and how large
+    messages may be, as a :class:`ServiceConfig` or as gRPC's JSON; ``connector`` replaces the socket by any anyio byte
+    stream; ``random`` varies the backoff.
 
     Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
     closes the connection: open calls fail with UNAVAILABLE.
@@ -76,6 +83,7 @@ class Channel:
         status_details_codec: Any = None,
         settings: ChannelSettings | None = None,
         tls: TlsConfig | None = None,
+        service_config: ServiceConfig | str | Mapping[str, Any] | None = None,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
     ) -> None:
@@ -89,13 +97,20 @@ class Channel:
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         if connector is None:
             connector = partial(connect, address)
+        random = random or Random()
+        if service_config is None:
+            service_config = ServiceConfig()
+        elif not isinstance(service_config, ServiceConfig):
+            service_config = ServiceConfig.from_json(service_config)
+        self.service_config: ServiceConfig = service_config
+        self.retrying = Retrying(self.settings.retry, service_config, self.timers, random)
         self.subchannel = Subchannel(
             connector if self.tls is None else partial(self.tls.connect, connector, address.server_name, target),
             name=target,
             backoff=self.settings.backoff,
             connect_timeout=self.settings.connect_timeout,
             settings=self.settings.wire(),
-            random=random or Random(),
+            random=random,
         )
         self.__dispatch__ = _DispatchChannelEvents()
         self._listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
@@ -107,7 +122,7 @@ class Channel:
         self._user_agent = (self.settings.user_agent or USER_AGENT).encode()
         self._compression = self.settings.compression
         self._accept_encoding = accept_header(self.settings.accept_compression)
-        self._templates: dict[str | tuple[str, str | None], HeaderTemplate] = {}
+        self._methods: dict[str | tuple[str, str | None], Method] = {}
         self._tasks: TaskGroup | None = None
         compat.install()
 
@@ -141,6 +156,7 @@ class Channel:
     def close(self) -> None:
         """Say goodbye to the server and refuse further calls. Does not wait; leaving the block does."""
         self.subchannel.close()
+        self.retrying.close()
 
     @property
     def state(self) -> Connectivity:
@@ -159,48 +175,50 @@ class Channel:
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
-        wait_for_ready: bool = False,
+        wait_for_ready: bool | None = None,
+        retry: bool = True,
         compression: str | None = None,
     ) -> ClientStream[Request, Reply]:
         """Return a call of the method ``name`` (``/package.Service/Method``), to be entered with ``async with``.
 
         The call ends by the earliest of ``timeout`` (seconds from now), ``deadline``, and the deadline of the call that
-        is being handled by this task, unless :func:`~orbit_net.client.detached`. ``metadata`` is validated here:
-        :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``: a failing connection makes the
-        call wait instead of fail. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the channel's.
+        is being handled by this task, unless :func:`~orbit_net.client.detached`, and of the service config's timeout.
+        ``metadata`` is validated here: :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``:
+        a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
+        takes no notice of its retry policy. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the
+        channel's.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
             until = _earliest(until, timeout, deadline)
         if compression is None:
-            compression = self._compression
-            template = self._templates.get(name) or self._template(name, compression)
+            method = self._methods.get(name) or self._method(name, self._compression)
         else:
-            compression = _chosen(compression)
-            template = self._template(name, compression)
-        return ClientStream(
-            self,
-            name,
-            template,
-            cardinality,
-            request_type,
-            reply_type,
+            method = self._method(name, _chosen(compression))
+        if method.timeout is not None:
+            until = _earliest(until, method.timeout, None)
+        attempt = Attempt(
+            self.subchannel,
+            self.timers,
+            self.retrying,
+            method,
             deadline=until,
             fields=encode_metadata(metadata) if metadata else (),
-            wait_for_ready=wait_for_ready,
-            compression=compression,
+            wait_for_ready=method.wait_for_ready if wait_for_ready is None else wait_for_ready,
+            retry=retry,
         )
+        return ClientStream(self, method, attempt, cardinality, request_type, reply_type)
 
-    def _template(self, path: str, compression: str | None) -> HeaderTemplate:
+    def _method(self, path: str, compression: str | None) -> Method:
         # A call that compresses as the channel does is found by its path alone, the others by both.
         key = path if compression == self._compression else (path, compression)
-        template = self._templates.get(key)
-        if template is not None:
-            return template
+        method = self._methods.get(key)
+        if method is not None:
+            return method
         if not (path.startswith("/") and path.isascii() and path.isprintable() and " " not in path):
             raise LocalProtocolError(f"the method {path!r} is not of the form /package.Service/Method")
-        if len(self._templates) >= _REMEMBERED_METHODS:
-            self._templates.clear()
+        if len(self._methods) >= _REMEMBERED_METHODS:
+            self._methods.clear()
         template = HeaderTemplate(
             [
                 (b":method", b"POST"),
@@ -214,8 +232,9 @@ class Channel:
                 (b"user-agent", self._user_agent),
             ]
         )
-        self._templates[key] = template
-        return template
+        config = self.service_config.method(path)
+        method = self._methods[key] = configured(path, template, config, self.settings, compression)
+        return method
 
     def start_soon(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that belongs to a call for as long as the channel lives; it must not raise."""

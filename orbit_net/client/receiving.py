@@ -18,6 +18,7 @@ from orbit_net.wire.metadata import decode_metadata
 if TYPE_CHECKING:
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
+    from orbit_net.client.method import Method
     from orbit_net.net import Stream
     from orbit_net.wire import HeaderBlock
     from orbit_net.wire.metadata import Metadata
@@ -33,7 +34,7 @@ class Receiving(ABC, Generic[Reply]):
     def __init__(
         self,
         channel: Channel,
-        path: str,
+        method: Method,
         attempt: Attempt,
         reply_type: type[Reply],
         *,
@@ -41,7 +42,8 @@ class Receiving(ABC, Generic[Reply]):
         server_streaming: bool,
     ) -> None:
         self._channel = channel
-        self._path = path
+        self._method = method
+        self._path = method.path
         self._attempt = attempt
         self._reply_type = reply_type
         self._client_streaming = client_streaming
@@ -83,8 +85,9 @@ class Receiving(ABC, Generic[Reply]):
     @property
     def answered(self) -> bool:
         """Whether the server has ended the call, so that it wants no more messages."""
-        stream = self._attempt.stream
-        return stream is not None and stream.ended
+        attempt = self._attempt
+        stream = attempt.stream
+        return stream is not None and stream.ended and not attempt.may_begin_again(stream)
 
     async def recv_initial_metadata(self) -> None:
         """Wait for the response headers; :attr:`initial_metadata` is there then.
@@ -98,15 +101,13 @@ class Receiving(ABC, Generic[Reply]):
                 if self._channel.listeners:
                     await self._show(stream)
                 return
-            if stream.ended:
+            if not stream.ended and stream.failure is None:
+                await stream.arrival()
+            elif not await self._attempt.begin_again(stream):
                 if self._channel.listeners:
                     await self._show(stream)
-                self._finish_or_raise()
+                self._finish_or_raise(stream)
                 return
-            if stream.failure is not None:
-                await self._attempt.retry_or_raise(stream)
-            else:
-                await stream.arrival()
 
     async def recv_message(self) -> Reply | None:
         """Return the next message, or None after the last one of a call that ended with OK.
@@ -120,14 +121,14 @@ class Receiving(ABC, Generic[Reply]):
             data = await stream.receive()
             if stream.headers is not None and not self._headers_read:
                 self._read_headers(stream)
+            if data is None and await self._attempt.begin_again(stream):
+                continue
             if self._channel.listeners:
                 await self._show(stream, ended=data is None)
             if data is not None:
                 return await self._decode(data, stream)
-            if stream.failure is None:
-                self._finish_or_raise()
-                return None
-            await self._attempt.retry_or_raise(stream)
+            self._finish_or_raise(stream)
+            return None
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the end of the call; :attr:`trailing_metadata` is there then. Messages not taken yet are dropped.
@@ -140,12 +141,11 @@ class Receiving(ABC, Generic[Reply]):
                 self._received += 1
             if stream.headers is not None:
                 self._read_headers(stream)
-            if self._channel.listeners:
-                await self._show(stream)
-            if stream.failure is None:
-                self._finish_or_raise()
+            if not await self._attempt.begin_again(stream):
+                if self._channel.listeners:
+                    await self._show(stream)
+                self._finish_or_raise(stream)
                 return
-            await self._attempt.retry_or_raise(stream)
 
     def __aiter__(self) -> Self:
         return self
@@ -175,9 +175,11 @@ class Receiving(ABC, Generic[Reply]):
     def _decompress(self, data: bytes, stream: Stream) -> bytes:
         """Inflate a message here, where the application takes it, and not where the connection is read."""
         encoding = None if stream.headers is None else stream.headers.encoding
-        settings = self._channel.settings
+        settings, limit = self._channel.settings, self._method.max_receive
+        if limit is None:
+            limit = settings.max_receive_message
         try:
-            return decompress(data, encoding, settings.accept_compression, settings.max_receive_message)
+            return decompress(data, encoding, settings.accept_compression, limit)
         except MessageError as error:
             raise self._attempt.fail(Failure(error.status, error.reason)) from None
 
@@ -215,8 +217,13 @@ class Receiving(ABC, Generic[Reply]):
             return Outcome(Status.UNIMPLEMENTED, "a unary call ended with OK and without a message")
         return outcome
 
-    def _finish_or_raise(self) -> None:
+    def _finish_or_raise(self, stream: Stream) -> None:
+        if stream.failure is not None:
+            raise self._attempt.lost(stream)
         outcome = self._finish()
+        throttle = self._channel.retrying.throttle
+        if throttle is not None and outcome.status is Status.OK and not self._attempt.over:
+            throttle.succeeded()
         self._attempt.over = True
         if outcome.status is not Status.OK:
             raise self._rpc_error(outcome)

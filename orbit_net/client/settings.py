@@ -13,7 +13,27 @@ from orbit_net.wire.compression import ENCODINGS, check_encodings
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["ChannelSettings"]
+__all__ = ["ChannelSettings", "RetrySettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """How a channel tries calls again; which calls, the service config says.
+
+    ``enabled`` False leaves only the retries of calls that the server cannot have seen. What a call has sent is kept
+    until its response begins, in at most ``call_buffer`` bytes, and ``channel_buffer`` for all calls of the channel
+    together: a call that needs more is not tried again. The defaults of 256 KiB and 1 MiB are those of gRFC A6.
+    """
+
+    enabled: bool = True
+    call_buffer: int = 262_144
+    channel_buffer: int = 1_048_576
+
+    def __post_init__(self) -> None:
+        for name in ("call_buffer", "channel_buffer"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigurationError(f"RetrySettings.{name} is {value!r}; it must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,7 @@ class ChannelSettings:
     accept_compression: Collection[str] = ENCODINGS
     authority: str | None = None
     user_agent: str | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
 
     def __post_init__(self) -> None:
         if self.connect_timeout <= 0:

@@ -100,7 +100,8 @@ class Stub:
     """Calls of one service on one channel.
 
     ``timeout`` (seconds for each call), ``deadline``, ``metadata`` and ``compression`` ("gzip", "deflate", "identity")
-    hold for every call that does not say otherwise.
+    hold for every call that does not say otherwise. ``wait_for_ready`` makes calls wait instead of fail while no
+    connection can be made; None leaves it to the service config. ``retry`` False takes no notice of its retry policies.
     """
 
     def __init__(
@@ -111,12 +112,28 @@ class Stub:
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
         compression: str | None = None,
+        wait_for_ready: bool | None = None,
+        retry: bool = True,
     ) -> None:
         self.channel = channel
         self.timeout = timeout
         self.deadline = deadline
         self.metadata = metadata
         self.compression = compression
+        self.wait_for_ready = wait_for_ready
+        self.retry = retry
+
+    def having(self, **options: Any) -> Self:
+        """Return the stub with other options, to be used for some calls or for one.
+
+        The options are those of the class; what is not named stays as it is.
+
+        Example::
+
+            await GreeterStub(channel).having(retry=False, wait_for_ready=True).say(Hello(name="Ada"))
+        """
+        names = ("timeout", "deadline", "metadata", "compression", "wait_for_ready", "retry")
+        return type(self)(self.channel, **{name: getattr(self, name) for name in names} | options)
 
     def _call(
         self,
@@ -138,6 +155,8 @@ class Stub:
             deadline=self.deadline if deadline is None else deadline,
             metadata=self.metadata if metadata is None else metadata,
             compression=self.compression if compression is None else compression,
+            wait_for_ready=self.wait_for_ready,
+            retry=self.retry,
         )
 
     async def _unary_unary(

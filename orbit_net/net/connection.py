@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -17,8 +18,7 @@ from h2.errors import ErrorCodes
 
 from orbit_net.errors import ConnectionLost, InternalError, OrbitError
 from orbit_net.net.socket import peer_of
-from orbit_net.net.stream import Failure, Stream
-from orbit_net.status import status_from_reset
+from orbit_net.net.stream import Failure, Stream, reset_failure
 from orbit_net.wire import Connection as Wire
 from orbit_net.wire import (
     ConnectionFailed,
@@ -91,6 +91,7 @@ class Connection:
         self._read_over = anyio.Event()
         self._writer_idle: anyio.Event | None = None
         self._flushed: anyio.Event | None = None
+        self._handed = 0  # the headers of all streams below this id were given to the transport
         self._scope = anyio.CancelScope()
         self._read_scope = anyio.CancelScope()
 
@@ -184,9 +185,20 @@ class Connection:
 
     # --- streams ---------------------------------------------------------------------------------
 
-    def open_stream(self, template: HeaderTemplate, extra: Sequence[Field] = (), early: Sequence[Field] = ()) -> Stream:
-        """Begin a request (client); raises :class:`LocalProtocolError` unless :attr:`can_open`."""
+    def open_stream(
+        self,
+        template: HeaderTemplate,
+        extra: Sequence[Field] = (),
+        early: Sequence[Field] = (),
+        max_message: int | None = None,
+    ) -> Stream:
+        """Begin a request (client); raises :class:`LocalProtocolError` unless :attr:`can_open`.
+
+        ``max_message``: bytes of a message of the response, where less is allowed than on the connection.
+        """
         stream = Stream(self, self.wire.open_stream(template, extra, early))
+        if max_message is not None:
+            self.wire.streams[stream.id].assembler.limit = max_message
         self._streams[stream.id] = stream
         self.wake_writer()
         if self._exhausted:
@@ -232,6 +244,7 @@ class Connection:
                 if self._flushed is not None:
                     self._flushed.set()
                 if data:
+                    self._handed = wire.next_stream_id
                     await transport.send(data)
                 elif self._ending or wire.drained:
                     break
@@ -298,7 +311,14 @@ class Connection:
         if self.error is None and not self._ending:
             self.error = ConnectionLost(message)
             self.error.__cause__ = cause
-        self._fail_all(Failure(Status.UNAVAILABLE, str(self.error or message)))
+        failure = Failure(Status.UNAVAILABLE, str(self.error or message))
+        if self.wire.client:
+            # What is queued will not be sent any more, so that these streams certainly never reached the peer.
+            self.wire.outbox.clear()
+            for stream_id, stream in self._streams.items():
+                if stream_id >= self._handed:
+                    stream.fail(replace(failure, unprocessed=True, unsent=True))
+        self._fail_all(failure)
 
     def _dispatch(self, events: list[Event]) -> None:
         streams = self._streams
@@ -346,9 +366,10 @@ class Connection:
     def _rare(self, event: Event) -> None:
         match event:
             case StreamReset(stream_id, error_code):
-                self._fail_stream(stream_id, _reset_failure(error_code))
+                self._fail_stream(stream_id, reset_failure(error_code))
             case StreamFailed(stream_id, status, reason, _, unprocessed):
-                self._fail_stream(stream_id, Failure(status, reason, unprocessed=unprocessed))
+                unsent = unprocessed and stream_id >= self._handed
+                self._fail_stream(stream_id, Failure(status, reason, unprocessed=unprocessed, unsent=unsent))
             case ConnectionFailed(error):
                 self.error = error
                 self._end()
@@ -379,11 +400,3 @@ class Connection:
 
 def _describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-def _reset_failure(error_code: int) -> Failure:
-    refused = error_code == ErrorCodes.REFUSED_STREAM
-    name = ErrorCodes(error_code).name if error_code in list(ErrorCodes) else hex(error_code)
-    return Failure(
-        status_from_reset(error_code), f"the peer reset the call with {name}", error_code, unprocessed=refused
-    )

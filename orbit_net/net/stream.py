@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
+from h2.errors import ErrorCodes
 
 from orbit_net.errors import LocalProtocolError
+from orbit_net.status import status_from_reset
 from orbit_net.wire.assembler import PREFIX_SIZE
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from orbit_net.net.connection import Connection
     from orbit_net.wire.hpack import Field, HeaderBlock, HeaderTemplate
 
-__all__ = ["Failure", "Stream"]
+__all__ = ["Failure", "Stream", "reset_failure"]
 
 _BURST: Final = 64
 """Messages that a loop may take from the buffer before the other tasks get a turn."""
@@ -30,7 +32,7 @@ _BURST: Final = 64
 class Failure:
     """Why a stream ended before its proper end.
 
-    ``unprocessed``: the peer's application never saw it. ``refused``: the peer said so with REFUSED_STREAM.
+    ``unprocessed``: the peer's application never saw it. ``unsent``: not even its headers left us for the transport.
     ``error_code`` is that of the RST_STREAM, where one came. ``urgent``: what has arrived is no longer wanted either.
     """
 
@@ -38,6 +40,7 @@ class Failure:
     message: str
     error_code: int | None = None
     unprocessed: bool = False
+    unsent: bool = False
     urgent: bool = False
 
 
@@ -196,3 +199,12 @@ class Stream:
     def __repr__(self) -> str:
         state = "failed" if self.failure else "ended" if self.ended else "open"
         return f"<net.Stream {self.id} {state}, {len(self.inbox)} messages waiting>"
+
+
+def reset_failure(error_code: int) -> Failure:
+    """Return what a RST_STREAM with ``error_code`` means for the call."""
+    refused = error_code == ErrorCodes.REFUSED_STREAM
+    name = ErrorCodes(error_code).name if error_code in list(ErrorCodes) else hex(error_code)
+    return Failure(
+        status_from_reset(error_code), f"the peer reset the call with {name}", error_code, unprocessed=refused
+    )

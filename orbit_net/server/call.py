@@ -97,6 +97,11 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
         """The other end of the connection."""
         return self._stream.connection.peer
 
+    @property
+    def previous_attempts(self) -> int:
+        """How often the client has tried this call before (gRFC A6); 0 for its first attempt."""
+        return self._head.previous_attempts
+
     async def recv_message(self) -> Request | None:
         """Return the next message, or None when the client has ended the request.
 

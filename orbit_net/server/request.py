@@ -55,6 +55,7 @@ class RequestHead:
     encoding: str | None = None
     accepts: frozenset[str] = frozenset()
     compression: str | None = None
+    previous_attempts: int = 0
     rejection: Rejection | None = None
 
 
@@ -84,7 +85,13 @@ def read_request(block: HeaderBlock, handlers: Mapping[str, Handler], settings: 
         block.encoding,
         accepts,
         settings.compression if settings.compression in accepts else None,
+        _count(block.get(b"grpc-previous-rpc-attempts")),
     )
+
+
+def _count(value: bytes | None) -> int:
+    """Return a small number, 0 where there is none: what a client says of its retries must not fail the call."""
+    return int(value) if value is not None and value.isdigit() and len(value) <= 9 else 0
 
 
 def _reject(

