@@ -11,6 +11,10 @@ UNIT := --ignore=tests/bench --ignore=tests/compiler --ignore=tests/conformity -
 SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
 export ORBIT_NET_INSTALLED := 1
 
+# Nothing of a package runs while it is installed; and where there is no registry, do not try for long.
+NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
+NODE := tests/interop/node
+
 .PHONY: help gen demo test lint types bench pure interop conformance build lock clean
 
 help: ## list the targets
@@ -40,6 +44,7 @@ pure: .venv/installed ## prove that client and server run without compiled code
 	$(BIN)/python scripts/pure.py dist/*.whl
 
 interop: .venv/installed ## run the tests against other gRPC implementations
+	@$(MAKE) -s .venv-node/installed 2> /dev/null || echo "no node, no npm or no registry: without @grpc/grpc-js"
 	$(BIN)/pytest tests/interop
 
 conformance: .venv/installed ## run the official protobuf conformance tests
@@ -63,6 +68,12 @@ clean: ## remove what the other targets made
 dist/wheel: .venv/ready pyproject.toml README.md LICENSE $(SOURCES)
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel
+	touch $@
+
+.venv-node/installed: $(NODE)/package.json $(NODE)/package-lock.json
+	mkdir -p .venv-node
+	cp $^ .venv-node
+	cd .venv-node && node --version && $(NPM)
 	touch $@
 
 .venv/installed: dist/wheel

@@ -12,9 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from testservice.table import Table
+
 if importlib.util.find_spec("grpc") is None:
     collect_ignore_glob = ["test_[!p]*.py", "test_protobuf.py"]
 
+CELL = "interop"
+"""The property of a test that is a cell of the table: case, pair of peers, transport, loop, and a note or None."""
+
+TABLE = pytest.StashKey[Table]()
 PROTOS = Path(__file__).parent / "protos"
 PROTO = "parcel/v1/parcel.proto"
 
@@ -53,3 +59,40 @@ def ours(generated: Path) -> SimpleNamespace:
     messages = importlib.import_module("our_parcel.parcel.v1")
     services = importlib.import_module("our_parcel.parcel.v1.services")
     return SimpleNamespace(messages=messages, DepotStub=services.DepotStub, DepotBase=services.DepotBase)
+
+
+# --- the table of the interop cases -----------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin an empty table."""
+    config.stash[TABLE] = Table()
+    config.pluginmanager.register(_Reports(config.stash[TABLE]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A case that was left out without a reason fails the run."""
+    if session.config.stash[TABLE].failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table."""
+    table = config.stash[TABLE]
+    if lines := table.lines():
+        terminalreporter.section("interop")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+class _Reports:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the outcome of a test that is a cell; setup and teardown count when they fail."""
+        cell = dict(report.user_properties).get(CELL)
+        if cell is None or (report.when != "call" and report.outcome == "passed"):
+            return
+        *key, note = cell
+        self._table.add(tuple(key), report.outcome, note)

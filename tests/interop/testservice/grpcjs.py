@@ -1,0 +1,100 @@
+"""grpc-js: a node process with the server, and one that runs the cases, each ended by closing its standard input."""
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from .generated import PROTOS
+
+ROOT = Path(__file__).parents[3]
+SCRIPTS = ROOT / "tests" / "interop" / "node"
+MODULES = ROOT / ".venv-node"
+"""Where ``make interop`` installs what ``tests/interop/node/package.json`` names."""
+
+_PATIENCE = 18.0
+"""Seconds for the answer of a process: more than any call of a case takes, less than a test may."""
+
+
+def missing():
+    """Return why grpc-js is not here, or None."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    if not (MODULES / "installed").is_file() or not (MODULES / "node_modules" / "@grpc" / "grpc-js").is_dir():
+        return "'make interop' has not installed it"
+    return None
+
+
+class _Process:
+    """A node process that answers in lines of JSON."""
+
+    def __init__(self, script, *arguments):
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        self._process = subprocess.Popen(
+            ["node", SCRIPTS / script, MODULES, PROTOS, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env=environment,
+        )
+        self._lines = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def ask(self, question):
+        """Send a line."""
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self):
+        """Return the next line."""
+        line = self._lines.get(timeout=_PATIENCE)
+        assert line, "the node process has ended"
+        return json.loads(line)
+
+    def close(self):
+        """End the process."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(5)
+        self._reader.join(5)
+        self._process.stdout.close()
+
+
+@contextmanager
+def grpcjs_server(*certificate_and_key):
+    """Give the ports of a running server, by transport."""
+    process = _Process("server.js", *certificate_and_key)
+    try:
+        yield process.answer()
+    finally:
+        process.close()
+
+
+class GrpcjsClient:
+    """Runs the cases in one process, one at a time."""
+
+    def __init__(self):
+        self._process = _Process("client.js")
+
+    def run(self, case, target, *, ca=None, probe=True, soak=None):
+        """Run one case; to be called in a thread. An answer that came too late ends the process."""
+        self._process.ask({"case": case, "target": target, "ca": ca, "probe": probe, "soak": soak})
+        result = self._process.answer()
+        assert not result, result["error"]
+
+    def close(self):
+        """End the process."""
+        self._process.close()
