@@ -10,8 +10,9 @@ import pytest
 
 from grpcio_peer import in_thread
 from orbit_net.server import Server
-from testservice import cases, compression, our_server
+from testservice import cases, our_server
 from testservice.cache import caching_proxy
+from testservice.flags import NotingCodec, note_flags
 from testservice.generated import generated as generate
 from testservice.grpcio_client import GrpcioClient
 from testservice.grpcio_server import grpcio_server
@@ -90,7 +91,9 @@ async def serving(server, transport, protocol, security, peers):
     elif server == GRPCJS:
         yield f"{host}:{await in_thread(peers.grpcjs_port, transport)}"
     else:
-        async with Server(our_server.services(protocol.ours), **security[transport].server()) as running:
+        async with Server(
+            our_server.services(protocol.ours), codec=NotingCodec(), **security[transport].server()
+        ) as running:
             [address] = await running.listen("127.0.0.1:0")
             yield f"{host}:{address.rpartition(':')[2]}"
 
@@ -112,8 +115,6 @@ def left_out(case, client, server, transport):
         return f"grpc-js: {reason}"
     if transport == "tls" and not SECURE:
         return "orbit_net has no TLS"
-    if "compressed" in case and not compression.AVAILABLE:
-        return "orbit_net has no compression"
     gap = cases.gap(case, client, server)
     return gap.reason if gap and not gap.partly else None
 
@@ -121,7 +122,7 @@ def left_out(case, client, server, transport):
 @pytest.mark.parametrize("case", cases.CASES)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(("client", "server"), PAIRS)
-async def test_case(case, client, server, transport, anyio_backend, record_property, request):
+async def test_case(case, client, server, transport, anyio_backend, record_property, request, monkeypatch):
     """The case ends as its description demands."""
     gap = cases.gap(case, client, server)
     reason = left_out(case, client, server, transport)
@@ -129,6 +130,7 @@ async def test_case(case, client, server, transport, anyio_backend, record_prope
     record_property("interop", (case, f"{client}→{server}", transport, anyio_backend, note))
     if reason:
         pytest.skip(reason)
+    note_flags(monkeypatch)
     protocol, security, peers = (request.getfixturevalue(name) for name in ("protocol", "security", "peers"))
     secure, probe = security[transport], server != GRPCJS
     async with serving(server, transport, protocol, security, peers) as target:

@@ -9,7 +9,7 @@ from grpclib.const import Status
 from orbit_net.server import current_call
 
 from . import cases
-from .compression import answer_compressed, came_compressed, send
+from .flags import came_compressed
 
 
 def services(ours):
@@ -27,7 +27,7 @@ def services(ours):
                 current_call().set_trailing_metadata({cases.LOAD_KEY: trailer})
             _check_compressed(request)
             if request.response_compressed is not None and request.response_compressed.value:
-                answer_compressed(current_call())
+                current_call().set_compression("gzip")
             return m.SimpleResponse(payload=cases.zeros(m, request.response_size))
 
         async def cacheable_unary_call(self, request):
@@ -37,7 +37,7 @@ def services(ours):
         async def streaming_output_call(self, request):
             stream = current_call()
             if any(wanted.compressed is not None and wanted.compressed.value for wanted in request.response_parameters):
-                answer_compressed(stream)
+                stream.set_compression("gzip")
             await _answer(stream, m, request)
             for _ in ():
                 yield  # messages are sent one by one above, each compressed or not
@@ -110,4 +110,4 @@ async def _answer(stream, m, request):
         if wanted.interval_us:
             await anyio.sleep(wanted.interval_us / 1e6)
         reply = m.StreamingOutputCallResponse(payload=cases.zeros(m, wanted.size))
-        await send(stream, reply, compress=wanted.compressed is not None and wanted.compressed.value)
+        await stream.send_message(reply, compress=wanted.compressed is not None and wanted.compressed.value)
