@@ -18,7 +18,7 @@ from testservice.grpcio_client import GrpcioClient
 from testservice.grpcio_server import grpcio_server
 from testservice.grpcjs import GrpcjsClient, grpcjs_server, missing
 from testservice.our_client import OurClient
-from testservice.security import PLAIN, SECURE
+from testservice.security import Plain, Tls
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ def protocol(tmp_path_factory):
 @pytest.fixture(scope="module")
 def security(tmp_path_factory):
     """What each transport needs: nothing, or certificates."""
-    return {"plain": PLAIN, "tls": SECURE and SECURE(tmp_path_factory.mktemp("certificates"))}
+    return {"plain": Plain(), "tls": Tls(tmp_path_factory.mktemp("certificates"))}
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ class _Peers:
 
     def grpcjs_port(self, transport):
         """Return the port of grpc-js's server, which has one for each transport."""
-        secure = self._security["tls"]
-        files = (secure.certificate, secure.key) if secure else ()
-        return self._once("grpcjs", lambda: self._stack.enter_context(grpcjs_server(*files)))[transport]
+        tls = self._security["tls"]
+        start = lambda: self._stack.enter_context(grpcjs_server(tls.certificate, tls.key))  # noqa: E731
+        return self._once("grpcjs", start)[transport]
 
     def grpcjs_client(self):
         """Return grpc-js's client."""
@@ -85,17 +85,16 @@ class _Peers:
 @asynccontextmanager
 async def serving(server, transport, protocol, security, peers):
     """Give the target of a server."""
-    host = security[transport].host
     if server == GRPCIO:
-        yield f"{host}:{await in_thread(peers.grpcio_port, transport)}"
+        yield f"127.0.0.1:{await in_thread(peers.grpcio_port, transport)}"
     elif server == GRPCJS:
-        yield f"{host}:{await in_thread(peers.grpcjs_port, transport)}"
+        yield f"127.0.0.1:{await in_thread(peers.grpcjs_port, transport)}"
     else:
         async with Server(
             our_server.services(protocol.ours), codec=NotingCodec(), **security[transport].server()
         ) as running:
-            [address] = await running.listen("127.0.0.1:0")
-            yield f"{host}:{address.rpartition(':')[2]}"
+            [target] = await running.listen("127.0.0.1:0")
+            yield target
 
 
 async def call(client, case, target, protocol, secure, peers, *, probe):
@@ -109,12 +108,10 @@ async def call(client, case, target, protocol, secure, peers, *, probe):
         await in_thread(peers.grpcjs_client().run, case, target, ca=secure.ca, probe=probe, soak=soak)
 
 
-def left_out(case, client, server, transport):
+def left_out(case, client, server):
     """Return why a cell is left out, or None."""
     if GRPCJS in (client, server) and (reason := missing()):
         return f"grpc-js: {reason}"
-    if transport == "tls" and not SECURE:
-        return "orbit_net has no TLS"
     gap = cases.gap(case, client, server)
     return gap.reason if gap and not gap.partly else None
 
@@ -125,7 +122,7 @@ def left_out(case, client, server, transport):
 async def test_case(case, client, server, transport, anyio_backend, record_property, request, monkeypatch):
     """The case ends as its description demands."""
     gap = cases.gap(case, client, server)
-    reason = left_out(case, client, server, transport)
+    reason = left_out(case, client, server)
     note = reason or (gap.reason if gap else None)
     record_property("interop", (case, f"{client}→{server}", transport, anyio_backend, note))
     if reason:
@@ -138,8 +135,7 @@ async def test_case(case, client, server, transport, anyio_backend, record_prope
             await call(client, case, target, protocol, secure, peers, probe=probe)
             return
         options = {"channel": secure.channel(), "server": secure.server()}
-        async with caching_proxy(target, **options) as (proxy, address):
-            front = f"{secure.host}:{address.rpartition(':')[2]}"
+        async with caching_proxy(target, **options) as (proxy, front):
             await call(client, case, front, protocol, secure, peers, probe=probe)
             assert proxy.forwarded == 1
 

@@ -12,7 +12,7 @@ from .grpcio_codec import RAW, decoder, encode
 
 @contextmanager
 def grpcio_server(theirs, credentials=None):
-    """Give the target of a running server; ``credentials`` are grpcio's, for TLS."""
+    """Give the port of a running server; ``credentials`` are grpcio's, for TLS."""
     with ThreadPoolExecutor(16) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0), RAW])
         server.add_generic_rpc_handlers(_Service(theirs).handlers())
