@@ -64,6 +64,11 @@ def ours(generated: Path) -> SimpleNamespace:
 # --- the table of the interop cases -----------------------------------------------------------------
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a soak take longer; it needs ``--timeout`` then."""
+    parser.addoption("--soak", type=int, default=10, help="iterations of rpc_soak and channel_soak")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin an empty table."""
     config.stash[TABLE] = Table()

@@ -4,7 +4,6 @@ Source: gRPC's interop-test-descriptions; what needs cloud credentials is not in
 """
 
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import asdict
 
 import pytest
 
@@ -61,7 +60,7 @@ class _Peers:
 
     def grpcio_port(self, transport):
         """Return the port of grpcio's server."""
-        credentials = self._security[transport].grpcio_server()
+        credentials = self._security[transport].grpcio_server
         start = lambda: self._stack.enter_context(grpcio_server(self._protocol.theirs, credentials))  # noqa: E731
         return self._once(("grpcio", transport), start)
 
@@ -97,14 +96,13 @@ async def serving(server, transport, protocol, security, peers):
             yield target
 
 
-async def call(client, case, target, protocol, secure, peers, *, probe):
+async def call(client, case, target, protocol, secure, peers, *, probe, soak):
     """Run one case."""
     if client == OURS:
-        await OurClient(protocol.ours, target, options=secure.channel(), probe=probe).run(case)
+        await OurClient(protocol.ours, target, options=secure.channel(), probe=probe, soak=soak).run(case)
     elif client == GRPCIO:
-        await in_thread(GrpcioClient(protocol.theirs, target, credentials=secure.grpcio_channel()).run, case)
+        await in_thread(GrpcioClient(protocol.theirs, target, credentials=secure.grpcio_channel, soak=soak).run, case)
     else:
-        soak = asdict(cases.Soak())
         await in_thread(peers.grpcjs_client().run, case, target, ca=secure.ca, probe=probe, soak=soak)
 
 
@@ -129,14 +127,14 @@ async def test_case(case, client, server, transport, anyio_backend, record_prope
         pytest.skip(reason)
     note_flags(monkeypatch)
     protocol, security, peers = (request.getfixturevalue(name) for name in ("protocol", "security", "peers"))
-    secure, probe = security[transport], server != GRPCJS
+    secure, soak = security[transport], cases.Soak.of(request.config.getoption("--soak", 10))
+    options = {"probe": server != GRPCJS, "soak": soak}
     async with serving(server, transport, protocol, security, peers) as target:
         if case != "cacheable_unary":
-            await call(client, case, target, protocol, secure, peers, probe=probe)
+            await call(client, case, target, protocol, secure, peers, **options)
             return
-        options = {"channel": secure.channel(), "server": secure.server()}
-        async with caching_proxy(target, **options) as (proxy, front):
-            await call(client, case, front, protocol, secure, peers, probe=probe)
+        async with caching_proxy(target, channel=secure.channel(), server=secure.server()) as (proxy, front):
+            await call(client, case, front, protocol, secure, peers, **options)
             assert proxy.forwarded == 1
 
 

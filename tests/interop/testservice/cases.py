@@ -126,7 +126,8 @@ def reports(report, wanted):
 class Soak:
     """How rpc_soak and channel_soak are run; times in seconds.
 
-    Few iterations for the daily run. ``longest`` is what one call may take: generous, since the machine is shared.
+    Few iterations for the daily run, more by ``pytest tests/interop -k soak --soak 10000 --timeout 3600``. ``longest``
+    is what one call may take, and ``overall`` all of them: generous, since the machine is shared.
     """
 
     iterations: int = 10
@@ -136,6 +137,11 @@ class Soak:
     overall: float = 15.0
     request_size: int = REQUEST_SIZE
     response_size: int = RESPONSE_SIZE
+
+    @classmethod
+    def of(cls, iterations):
+        """Return a soak of so many iterations, with the time for them."""
+        return cls(iterations, overall=max(cls.overall, iterations * 0.5))
 
 
 @dataclass(frozen=True)

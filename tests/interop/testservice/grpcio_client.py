@@ -17,11 +17,11 @@ ECHO = {"metadata": cases.ECHO_METADATA}
 class GrpcioClient:
     """Runs the cases against ``target``; ``credentials`` are grpcio's, for TLS."""
 
-    def __init__(self, theirs, target, *, credentials=None, soak=None):
+    def __init__(self, theirs, target, *, credentials, soak):
         self.m, self.orca = theirs.m, theirs.orca
         self.target = target
         self.credentials = credentials
-        self.soak = soak or cases.Soak()
+        self.soak = soak
 
     def run(self, case):
         """Run one case on a new channel."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from .generated import PROTOS
@@ -17,7 +18,7 @@ MODULES = ROOT / ".venv-node"
 """Where ``make interop`` installs what ``tests/interop/node/package.json`` names."""
 
 _PATIENCE = 18.0
-"""Seconds for the answer of a process: more than any call of a case takes, less than a test may."""
+"""Seconds for the answer of a process: more than any call of a case takes, less than a test may. A soak adds to it."""
 
 
 def missing():
@@ -55,9 +56,9 @@ class _Process:
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
 
-    def answer(self):
-        """Return the next line."""
-        line = self._lines.get(timeout=_PATIENCE)
+    def answer(self, patience=_PATIENCE):
+        """Return the next line, which must come within ``patience`` seconds."""
+        line = self._lines.get(timeout=patience)
         assert line, "the node process has ended"
         return json.loads(line)
 
@@ -89,10 +90,11 @@ class GrpcjsClient:
     def __init__(self):
         self._process = _Process("client.js")
 
-    def run(self, case, target, *, ca=None, probe=True, soak=None):
-        """Run one case; to be called in a thread. An answer that came too late ends the process."""
-        self._process.ask({"case": case, "target": target, "ca": ca, "probe": probe, "soak": soak})
-        result = self._process.answer()
+    def run(self, case, target, *, ca, probe, soak):
+        """Run one case; to be called in a thread."""
+        question = {"case": case, "target": target, "ca": ca, "probe": probe, "soak": asdict(soak)}
+        self._process.ask(question)
+        result = self._process.answer(max(_PATIENCE, soak.overall))
         assert not result, result["error"]
 
     def close(self):

@@ -1,6 +1,5 @@
 """The cases on our client. Each method is one case; it returns when what the case demands was seen."""
 
-import math
 import time
 from datetime import timedelta
 
@@ -18,12 +17,12 @@ from .flags import NotingCodec, came_compressed
 class OurClient:
     """Runs the cases against ``target``; ``options`` are for each channel, ``probe`` off for a server without flags."""
 
-    def __init__(self, ours, target, *, options=None, probe=True, soak=None):
+    def __init__(self, ours, target, *, options, probe, soak):
         self.ours, self.m = ours, ours.m
         self.target = target
-        self.options = options or {}
+        self.options = options
         self.probe = probe
-        self.soak = soak or cases.Soak()
+        self.soak = soak
 
     async def run(self, case):
         """Run one case on a new channel."""
@@ -217,7 +216,7 @@ class OurClient:
 
     async def _soak(self, call):
         failures, soak = 0, self.soak
-        with anyio.fail_after(soak.overall or math.inf):
+        with anyio.fail_after(soak.overall):
             for _ in range(soak.iterations):
                 began = time.monotonic()
                 try:

@@ -8,7 +8,8 @@ from certificates import Site
 class Plain:
     """Nothing."""
 
-    ca = certificate = key = None
+    ca = None
+    grpcio_channel = grpcio_server = None
 
     def channel(self):
         """Return the keywords of our channel."""
@@ -18,22 +19,19 @@ class Plain:
         """Return the keywords of our server."""
         return {}
 
-    def grpcio_channel(self):
-        """Return grpcio's credentials for a channel."""
-        return None
 
-    def grpcio_server(self):
-        """Return grpcio's credentials for a server."""
-        return None
+class Tls:
+    """An authority and a certificate of it for servers.
 
-
-class Tls(Plain):
-    """An authority, and a server's certificate; ``ca``, ``certificate`` and ``key`` are files of PEM."""
+    ``ca``, ``certificate`` and ``key`` are files of PEM; ``grpcio_channel`` and ``grpcio_server`` grpcio's credentials.
+    """
 
     def __init__(self, directory):
-        self._site = Site(directory)
-        server = self._site.for_server()
-        self.ca, self.certificate, self.key = str(self._site.ca), str(server.certificate), str(server.private_key)
+        self._site = site = Site(directory)
+        server = site.for_server()
+        self.ca, self.certificate, self.key = str(site.ca), str(server.certificate), str(server.private_key)
+        self.grpcio_channel = grpc.ssl_channel_credentials(site.authority.pem)
+        self.grpcio_server = grpc.ssl_server_credentials([(site.server.key_pem(), site.server.chain)])
 
     def channel(self):
         """Trust the authority."""
@@ -42,11 +40,3 @@ class Tls(Plain):
     def server(self):
         """Present the certificate."""
         return {"tls": self._site.for_server()}
-
-    def grpcio_channel(self):
-        """Trust the authority."""
-        return grpc.ssl_channel_credentials(self._site.authority.pem)
-
-    def grpcio_server(self):
-        """Present the certificate."""
-        return grpc.ssl_server_credentials([(self._site.server.key_pem(), self._site.server.chain)])
