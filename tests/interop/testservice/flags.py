@@ -1,7 +1,7 @@
 """Which messages came compressed to our side. Users are not told; the compression cases ask."""
 
 from orbit_net.client import receiving
-from orbit_net.codec import MessageCodec
+from orbit_net.codec import Codec
 from orbit_net.server import call
 from orbit_net.wire.compression import decompress
 
@@ -22,7 +22,7 @@ def note_flags(monkeypatch):
     monkeypatch.setattr(call, "decompress", _inflate)
 
 
-class NotingCodec(MessageCodec):
+class NotingCodec(Codec):
     """Marks the messages that were inflated."""
 
     def decode(self, data, message_type):

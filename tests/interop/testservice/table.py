@@ -3,6 +3,15 @@
 from collections import defaultdict
 
 LOOPS = ("asyncio", "trio")
+CLOUD = (
+    "compute_engine_creds",
+    "jwt_token_creds",
+    "oauth2_auth_token",
+    "per_rpc_creds",
+    "google_default_credentials",
+    "compute_engine_channel_credentials",
+)
+"""The cases of the public list that are no rows, because they need credentials of a cloud."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -37,7 +46,8 @@ class Table:
         legend = (
             f"✓ passed ({passed}), – left out ({left_out}), ✗ failed ({failed}); in each cell {' and '.join(LOOPS)}"
         )
-        return [*lines, legend, *(f"{note}: {reason}" for reason, note in self._reasons.items())]
+        notes = [f"{note}: {reason}" for reason, note in self._reasons.items()]
+        return [*lines, legend, *notes, f"not run, for they need credentials of a cloud: {', '.join(CLOUD)}"]
 
     def _part(self, width, columns, rows):
         widths = [width, *(max(len(pair), 6) for pair, _ in columns)]
