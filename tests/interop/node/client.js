@@ -1,6 +1,6 @@
 'use strict';
 // The cases on grpc-js: node client.js MODULES PROTOS
-// Reads {"case", "target", "ca", "probe", "soak"} lines, answers {} or {"error"}, ends when its standard input does.
+// Reads lines of {"id", "case", "target", "ca", "probe", "soak"}, answers {"id", "error"}, ends with its standard input.
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
@@ -358,11 +358,15 @@ async function run(test) {
   }
 }
 
-readline.createInterface({ input: process.stdin }).on('line', (line) => {
-  run(JSON.parse(line))
-    .then(
-      () => ({}),
-      (error) => ({ error: error.stack || String(error) }),
-    )
-    .then((result) => console.log(JSON.stringify(result)));
-}).on('close', () => process.exit(0));
+async function answer(test) {
+  let error = null;
+  await run(test).catch((reason) => {
+    error = reason.stack || String(reason);
+  });
+  console.log(JSON.stringify({ id: test.id, error }));
+}
+
+readline
+  .createInterface({ input: process.stdin })
+  .on('line', (line) => answer(JSON.parse(line)))
+  .on('close', () => process.exit(0));
