@@ -17,7 +17,7 @@ from testservice.grpcio_client import GrpcioClient
 from testservice.grpcio_server import grpcio_server
 from testservice.grpcjs import GrpcjsClient, grpcjs_server, missing
 from testservice.our_client import OurClient
-from testservice.security import SECURE, Plain, Tls
+from testservice.security import Plain, Tls
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ def protocol(tmp_path_factory):
 @pytest.fixture(scope="module")
 def security(tmp_path_factory):
     """What each transport needs: nothing, or certificates."""
-    return {"plain": Plain(), "tls": Tls(tmp_path_factory.mktemp("certificates")) if SECURE else Plain()}
+    return {"plain": Plain(), "tls": Tls(tmp_path_factory.mktemp("certificates"))}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,7 @@ class _Peers:
     def grpcjs_port(self, transport):
         """Return the port of grpc-js's server, which has one for each transport."""
         tls = self._security["tls"]
-        files = (tls.certificate, tls.key) if SECURE else ()
-        start = lambda: self._stack.enter_context(grpcjs_server(*files))  # noqa: E731
+        start = lambda: self._stack.enter_context(grpcjs_server(tls.certificate, tls.key))  # noqa: E731
         return self._once("grpcjs", start)[transport]
 
     def grpcjs_client(self):
@@ -107,10 +106,8 @@ async def call(client, case, target, protocol, secure, peers, *, probe, soak):
         await in_thread(peers.grpcjs_client().run, case, target, ca=secure.ca, probe=probe, soak=soak)
 
 
-def left_out(case, client, server, transport):
+def left_out(case, client, server):
     """Return why a cell is left out, or None."""
-    if transport == "tls" and not SECURE:
-        return "orbit_net has no TLS"
     if GRPCJS in (client, server) and (reason := missing()):
         return f"grpc-js: {reason}"
     gap = cases.gap(case, client, server)
@@ -123,7 +120,7 @@ def left_out(case, client, server, transport):
 async def test_case(case, client, server, transport, anyio_backend, record_property, request, monkeypatch):
     """The case ends as its description demands."""
     gap = cases.gap(case, client, server)
-    reason = left_out(case, client, server, transport)
+    reason = left_out(case, client, server)
     note = reason or (gap.reason if gap else None)
     record_property("interop", (case, f"{client}→{server}", transport, anyio_backend, note))
     if reason:

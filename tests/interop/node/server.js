@@ -1,5 +1,5 @@
 'use strict';
-// TestService and OpenRcaService on grpc-js: node server.js MODULES PROTOS [CERTIFICATE KEY]
+// TestService and OpenRcaService on grpc-js: node server.js MODULES PROTOS CERTIFICATE KEY
 // Prints {"plain": port, "tls": port}, and ends when its standard input does.
 
 const fs = require('node:fs');
@@ -139,11 +139,11 @@ async function main() {
       const bound = (error, port) => (error ? reject(error) : resolve(port));
       server.bindAsync('127.0.0.1:0', credentials, bound);
     });
-  const ports = { plain: await bind(grpc.ServerCredentials.createInsecure()) };
-  if (certificate) {
-    const pair = { cert_chain: fs.readFileSync(certificate), private_key: fs.readFileSync(key) };
-    ports.tls = await bind(grpc.ServerCredentials.createSsl(null, [pair], false));
-  }
+  const pair = { cert_chain: fs.readFileSync(certificate), private_key: fs.readFileSync(key) };
+  const ports = {
+    plain: await bind(grpc.ServerCredentials.createInsecure()),
+    tls: await bind(grpc.ServerCredentials.createSsl(null, [pair], false)),
+  };
   process.stdin.on('end', () => process.exit(0));
   process.stdin.resume();
   console.log(JSON.stringify(ports));

@@ -75,9 +75,9 @@ class _Process:
 
 
 @contextmanager
-def grpcjs_server(*certificate_and_key):
-    """Give the ports of a running server, by transport; it takes files."""
-    process = _Process("server.js", *certificate_and_key)
+def grpcjs_server(certificate, key):
+    """Give the ports of a running server, by transport; ``certificate`` and ``key`` are files."""
+    process = _Process("server.js", certificate, key)
     try:
         yield process.answer()
     finally:

@@ -1,16 +1,8 @@
 """What each side needs for a transport: plain text, or TLS with certificates made for the run."""
 
-from importlib.util import find_spec
-
 import grpc
 
-from orbit_net import client
-
-SECURE = hasattr(client, "TlsConfig") and find_spec("certificates") is not None
-"""Whether this tree has TLS."""
-
-if SECURE:
-    from certificates import Site
+from certificates import Site
 
 
 class Plain:
