@@ -252,18 +252,15 @@ class Connection:
                     self._writer_idle = idle = anyio.Event()
                     await idle.wait()
             self._ending = True
-            await self._send_eof()
+            send_eof = getattr(transport, "send_eof", None)
+            if send_eof is not None:
+                await send_eof()
             self._read_scope.deadline = anyio.current_time() + _LINGER
         except _LOST as error:
             with anyio.move_on_after(_LAST_WORDS):
                 await self._read_over.wait()
             self._lose(f"writing failed: {_describe(error)}", error)
             self._read_scope.cancel()
-
-    async def _send_eof(self) -> None:
-        send_eof = getattr(self._transport, "send_eof", None)
-        if send_eof is not None:
-            await send_eof()
 
     def _make_room(self) -> None:
         for stream_id in self.wire.take_drained():

@@ -92,10 +92,10 @@ async def test_https_targets(site):
     """An https:// target takes a config; its scheme stands in the request, and plain text has http."""
     async with secured(site.for_server(), site.for_client(), scheme="https://") as (_, channel, stub):
         assert await stub.unary(b"x") == b"x"
-        assert (b":scheme", b"https") in channel._templates["/test.Echo/Unary"].fields
+        assert (b":scheme", b"https") in channel._methods["/test.Echo/Unary"].template.fields
     async with secured(None, None) as (_, channel, stub):
         assert await stub.unary(b"x") == b"x"
-        assert (b":scheme", b"http") in channel._templates["/test.Echo/Unary"].fields
+        assert (b":scheme", b"http") in channel._methods["/test.Echo/Unary"].template.fields
 
 
 async def test_server_addresses(site):
