@@ -3,6 +3,7 @@
 from orbit_net.client.backoff import BackoffPolicy
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
+from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.service_config import MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
@@ -21,6 +22,7 @@ __all__ = [
     "Metadata",
     "MetadataLike",
     "MethodConfig",
+    "OutgoingCall",
     "ResponseStream",
     "RetryPolicy",
     "RetrySettings",

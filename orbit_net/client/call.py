@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio.lowlevel
 
+from orbit_net.client.opening import Opening
 from orbit_net.client.receiving import Receiving
 from orbit_net.client.sender import Sender
 from orbit_net.errors import LocalProtocolError
@@ -41,7 +42,8 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
     public status mapping gives; the call is over then. Leaving the block normally waits for the status of a call whose
     answer is due, and raises it unless it is OK; leaving it early or by an exception cancels the call (RST_STREAM).
 
-    One task may receive while others send. Cancellation of any operation leaves the call usable.
+    One task may receive while others send. Cancellation of any operation leaves the call usable, except while the
+    interceptors of the channel open it: that ends the call.
     """
 
     def __init__(
@@ -59,7 +61,18 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         )
         self._request_type = request_type
         self._sender: Sender | None = None
+        self._opening: Opening | None = None
         self._sent = 0
+
+    @property
+    def method(self) -> str:
+        """The path of the method: ``/package.Service/Method``."""
+        return self._path
+
+    @property
+    def secure(self) -> bool:
+        """Whether the channel encrypts what it sends (TLS)."""
+        return self._channel.secure
 
     @property
     def peer(self) -> Peer | None:
@@ -82,13 +95,23 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
             raise LocalProtocolError("the request was already sent")
         if end and not self._client_streaming:
             raise LocalProtocolError("a unary request needs one message before its end")
+        if self._channel.chain is None:
+            await self.start_request()
+        elif self._opening is None:
+            self._opening = Opening(self, self._attempt)
+            await self._opening.run(self._channel.chain)
+        else:
+            await self._opening.wait()
+        if end:
+            await self.end()
+
+    async def start_request(self) -> None:
+        """Send the request headers, when the interceptors have had their say."""
         attempt = self._attempt
         if self._channel.listeners:
             attempt.fields = await self._channel.dispatch_request(self._path, attempt.fields, attempt.deadline)
         self._requested = True
         await attempt.start()
-        if end:
-            await self.end()
 
     async def send_message(self, message: Request, *, end: bool = False, compress: bool = True) -> None:
         """Send one message; ``end`` says that it is the last. A unary request is ended by its only message.
@@ -108,6 +131,8 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
             raise LocalProtocolError("the request was already ended")
         if self._channel.listeners:
             message = await self._channel.dispatch_message(message)
+        if self._hooks is not None:
+            message = await self._hooks.sent(message)
         data = self._channel.codec.encode(message, self._request_type)
         limit = self._method.max_send
         if limit is not None and len(data) > limit:
@@ -173,6 +198,8 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         """Cancel the call: the server is told by RST_STREAM, and what arrived is dropped. Does not wait."""
         self._attempt.end_by(Failure(Status.CANCELLED, "the call was cancelled by its caller", urgent=True))
         self._attempt.over = True
+        if self._opening is not None:
+            self._opening.stop()
 
     def fail_by(self, error: Exception) -> None:
         """End the call because its request iterator raised ``error``, which the receiving side raises again."""
@@ -214,6 +241,10 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
         """Let go of the call at once, cancelling what is still open. Does not wait, may be called more than once."""
         if self._sender is not None:
             self._sender.stop()
+        if self._opening is not None:
+            self._opening.stop()
+        if self._hooks is not None:
+            self._hooks.ended(*self._ending())
         self._attempt.close()
 
     def __repr__(self) -> str:

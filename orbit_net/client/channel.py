@@ -16,6 +16,7 @@ from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
 from orbit_net.client.call import ClientStream
 from orbit_net.client.method import configured
+from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.retrying import Retrying
 from orbit_net.client.service_config import ServiceConfig
 from orbit_net.client.settings import ChannelSettings
@@ -23,6 +24,7 @@ from orbit_net.client.subchannel import Connectivity, Subchannel
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
+from orbit_net.interceptor import compose
 from orbit_net.net import Credentials, Timers, connect, parse_target, tls_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.codec import AnyCodec
+    from orbit_net.interceptor import Interceptor
     from orbit_net.net import TlsConfig
     from orbit_net.wire.hpack import Field
     from orbit_net.wire.metadata import Metadata, MetadataLike
@@ -63,8 +66,9 @@ class Channel:
     ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``tls`` or a target
     ``https://host:port`` encrypts; files that are not usable raise :class:`ConfigurationError` here. ``codec`` turns
     messages into bytes; ``service_config`` says for each method when to try again, how long to wait and how large
-    messages may be, as a :class:`ServiceConfig` or as gRPC's JSON; ``connector`` replaces the socket by any anyio byte
-    stream; ``random`` varies the backoff.
+    messages may be, as a :class:`ServiceConfig` or as gRPC's JSON; ``interceptors`` stand around the opening of each
+    call, the first one outermost (see :mod:`orbit_net.interceptor`); ``connector`` replaces the socket by any anyio
+    byte stream; ``random`` varies the backoff.
 
     Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
     closes the connection: open calls fail with UNAVAILABLE.
@@ -84,6 +88,7 @@ class Channel:
         settings: ChannelSettings | None = None,
         tls: TlsConfig | None = None,
         service_config: ServiceConfig | str | Mapping[str, Any] | None = None,
+        interceptors: Sequence[Interceptor[OutgoingCall]] = (),
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
     ) -> None:
@@ -112,8 +117,11 @@ class Channel:
             settings=self.settings.wire(),
             random=random,
         )
+        self.chain = compose(interceptors, OutgoingCall.send)
+        """What each call goes through before its headers are sent; None without interceptors."""
         self.__dispatch__ = _DispatchChannelEvents()
-        self._listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
+        self.listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
+        """False unless ``grpclib.events.listen`` was used on this channel. Not a property: asked for each message."""
         self._status_details_codec = status_details_codec
         server_name = None if tls is None else tls.server_name
         self._authority = (self.settings.authority or server_name or address.authority).encode()
@@ -162,6 +170,11 @@ class Channel:
     def state(self) -> Connectivity:
         """Whether there is a connection, as gRPC's connectivity states."""
         return self.subchannel.state
+
+    @property
+    def secure(self) -> bool:
+        """Whether what is sent is encrypted (TLS)."""
+        return self.tls is not None
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -243,11 +256,6 @@ class Channel:
         self._tasks.start_soon(task)
 
     # --- events in the shape of grpclib's --------------------------------------------------------
-
-    @property
-    def listeners(self) -> bool:
-        """Whether ``grpclib.events.listen`` was used on this channel."""
-        return bool(self._listeners)
 
     async def dispatch_request(self, path: str, fields: Sequence[Field], until: float | None) -> Sequence[Field]:
         """Show a request to the listeners, who may change its metadata."""

@@ -9,6 +9,7 @@ from multidict import MultiDict
 
 from orbit_net.client.response import Outcome, headers_fault, outcome_of
 from orbit_net.errors import CodecError, LocalProtocolError, RpcError
+from orbit_net.interceptor import Hooked
 from orbit_net.net import Failure
 from orbit_net.status import Status
 from orbit_net.wire.assembler import CompressedMessage, MessageError
@@ -28,7 +29,7 @@ __all__ = ["Receiving"]
 Reply = TypeVar("Reply")
 
 
-class Receiving(ABC, Generic[Reply]):
+class Receiving(Hooked, ABC, Generic[Reply]):
     """What a :class:`~orbit_net.client.ClientStream` receives. At most one task receives at a time."""
 
     def __init__(
@@ -41,6 +42,7 @@ class Receiving(ABC, Generic[Reply]):
         client_streaming: bool,
         server_streaming: bool,
     ) -> None:
+        super().__init__()
         self._channel = channel
         self._method = method
         self._path = method.path
@@ -170,6 +172,8 @@ class Receiving(ABC, Generic[Reply]):
             ) from error
         if self._channel.listeners:
             message = await self._channel.dispatch_reply(message)
+        if self._hooks is not None:
+            message = await self._hooks.received(message)
         return cast("Reply", message)
 
     def _decompress(self, data: bytes, stream: Stream) -> bytes:
@@ -232,3 +236,19 @@ class Receiving(ABC, Generic[Reply]):
         trailers = self.trailing_metadata
         details = self._channel.decode_details(outcome)
         return RpcError(outcome.status, outcome.message, details, trailing_metadata=trailers)
+
+    def _ending(self) -> tuple[Status, str | None]:
+        """Return the status and the text of a call that is being let go, for hooks."""
+        attempt = self._attempt
+        stream = attempt.stream
+        if stream is not None and attempt.failure is None:
+            if stream.failure is None and stream.ended:
+                outcome = self._finish()
+                return outcome.status, outcome.message
+            attempt.failure = stream.failure
+        if attempt.failure is None:
+            return Status.CANCELLED, "the call was left before its end"
+        error = attempt.error()
+        if isinstance(error, RpcError):
+            return error.status, error.message
+        return Status.UNKNOWN, f"it was ended by {type(error).__name__}"

@@ -5,6 +5,7 @@ from orbit_net.net.cancellation import is_cancelled
 from orbit_net.net.certificate import Certificate
 from orbit_net.net.connection import Connection
 from orbit_net.net.credentials import Credentials
+from orbit_net.net.redaction import quiet_hpack
 from orbit_net.net.socket import Peer, connect, listen, peer_of, set_no_delay
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
@@ -34,3 +35,5 @@ __all__ = [
     "set_no_delay",
     "tls_for",
 ]
+
+quiet_hpack()

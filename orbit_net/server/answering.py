@@ -10,6 +10,7 @@ from h2.errors import ErrorCodes
 from multidict import MultiDict
 
 from orbit_net.errors import LocalProtocolError, RpcError
+from orbit_net.interceptor import Hooked
 from orbit_net.server.response import NO_FIELDS, OK_TRAILERS, status_fields
 from orbit_net.status import Status
 from orbit_net.wire import compression as codings
@@ -34,7 +35,7 @@ HIDDEN: Final = "Internal Server Error"
 """What a client learns of an exception in a handler; its text is for the log."""
 
 
-class Answering(Generic[Reply]):
+class Answering(Hooked, Generic[Reply]):
     """What a :class:`~orbit_net.server.ServerStream` sends.
 
     Invariant: once ``_trailers_sent`` is set, nothing more is sent. Several tasks may send messages.
@@ -43,6 +44,7 @@ class Answering(Generic[Reply]):
     def __init__(
         self, server: Server, stream: Stream, head: RequestHead, reply_type: type[Reply], *, server_streaming: bool
     ) -> None:
+        super().__init__()
         self._server = server
         self._stream = stream
         self._head = head
@@ -53,6 +55,7 @@ class Answering(Generic[Reply]):
         self._headers_sent = False
         self._trailers_sent = False
         self._sent = 0
+        self._status: tuple[Status, str | None] | None = None
 
     @property
     def method(self) -> str:
@@ -101,6 +104,8 @@ class Answering(Generic[Reply]):
         server = self._server
         if server.listeners:
             (message,) = await server.__dispatch__.send_message(message)
+        if self._hooks is not None:
+            message = await self._hooks.sent(message)
         data = server.codec.encode(message, self._reply_type)
         limit = server.settings.max_send_message
         if limit is not None and len(data) > limit:
@@ -152,6 +157,8 @@ class Answering(Generic[Reply]):
             template = NO_FIELDS if self._headers_sent else self._server.headers
             self._stream.send_trailers(template, [*status_fields(status, message, details), *extra])
         self._trailers_sent = True
+        if self._hooks is not None:
+            self._status = status, message
 
     def set_trailing_metadata(self, metadata: MetadataLike) -> None:
         """Say what the trailers will carry beside the status, whatever it will be."""

@@ -66,6 +66,7 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
         self._timer: Timer | None = None
         self._until: float | None = None
         self._received = 0
+        self._handled = False
         self.scope: CancelScope | None = None
         self.cancelled = False
         stream.on_failure = self._failed
@@ -82,10 +83,24 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
 
     @property
     def deadline(self) -> Deadline | None:
-        """When the client stops waiting, or None. Calls made inside the handler inherit it."""
+        """When the client stops waiting, or None. Calls made inside the handler inherit it.
+
+        It can be brought forward, not put off: the call ends at the earlier of the two.
+        """
         if self._until is None:
             return None
         return Deadline.from_timeout(max(0.0, self._until - anyio.current_time()))
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        until = anyio.current_time() + deadline.time_remaining()
+        if self._until is not None and self._until <= until:
+            return
+        if self._timer is not None:
+            self._server.timers.cancel(self._timer)
+        self._until = until
+        self._timer = self._server.timers.add(until, self)
+        inherited_deadline.set(until)
 
     @property
     def user_agent(self) -> str | None:
@@ -131,6 +146,8 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
             raise GRPCError(Status.INTERNAL, f"the request message is broken: {error}") from error
         if self._server.listeners:
             (message,) = await self._server.__dispatch__.recv_message(message)
+        if self._hooks is not None:
+            message = await self._hooks.received(message)
         return message
 
     def _decompress(self, data: bytes) -> bytes:
@@ -169,10 +186,10 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
         if self._until is not None:
             inherited_deadline.set(self._until)
         try:
-            func = self._handler.func
-            if self._server.listeners:
-                func = await self._dispatch_request(func)
-            await func(self)
+            if self._server.chain is None:
+                await self.handle()
+            else:
+                await self._server.chain(self)
             if not self._trailers_sent and self._stream.failure is None:
                 await self._answer()
         except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes a status
@@ -182,6 +199,16 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
                 _log.error("the handler of %s let a foreign cancellation escape", self.method, exc_info=True)
                 self._try_trailers(Status.UNKNOWN, HIDDEN)
             raise
+
+    async def handle(self) -> None:
+        """Run the handler: what the chain of interceptors ends in. Raises what the handler raises."""
+        if self._handled:
+            raise LocalProtocolError(f"an interceptor of {self.method} went on twice")
+        self._handled = True
+        func = self._handler.func
+        if self._server.listeners:
+            func = await self._dispatch_request(func)
+        await func(self)
 
     async def _dispatch_request(self, func: Any) -> Any:
         self._metadata, func = await self._server.__dispatch__.recv_request(
@@ -219,7 +246,18 @@ class ServerStream(Answering[Reply], Generic[Request, Reply]):
         self._stream.on_failure = None
         if not self._trailers_sent and self._stream.failure is None:
             self._try_trailers(Status.UNAVAILABLE, "the server is shutting down")
+        if self._hooks is not None:
+            self._hooks.ended(*self._ending())
         self._stream.release()
+
+    def _ending(self) -> tuple[Status, str | None]:
+        """Return the status that was sent; without one, why there is nobody to send it to."""
+        if self._status is not None:
+            return self._status
+        failure = self._stream.failure
+        if failure is not None:
+            return failure.status, failure.message
+        return Status.CANCELLED, "the call was reset by its handler"
 
     def __repr__(self) -> str:
         state = "answered" if self._trailers_sent else "cancelled" if self.cancelled else "open"

@@ -11,6 +11,7 @@ from grpclib.events import _DispatchServerEvents
 
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.errors import ConfigurationError, ConnectError
+from orbit_net.interceptor import compose
 from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, set_no_delay, tls_for
 from orbit_net.server.call import ServerStream
 from orbit_net.server.request import read_request
@@ -20,13 +21,14 @@ from orbit_net.server.workers import Workers
 from orbit_net.wire.compression import ENCODINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from types import TracebackType
 
     from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup, TaskStatus
     from grpclib.const import Handler, Status
 
     from orbit_net.codec import AnyCodec
+    from orbit_net.interceptor import Interceptor
     from orbit_net.net import Stream, TlsConfig
     from orbit_net.server.request import Rejection, RequestHead
 
@@ -44,8 +46,9 @@ class Server:
     """Serves ``services``: objects whose ``__mapping__`` names a handler for each path, as generated bases have it.
 
     ``codec`` turns messages into bytes; ``status_details_codec`` (grpclib's shape) encodes ``GRPCError.details``, which
-    are bytes without it. ``tls`` encrypts every connection; the addresses stay as they are. Two services with the same
-    path, and certificates that are not usable, raise :class:`ConfigurationError`.
+    are bytes without it. ``interceptors`` stand around each handler, the first one outermost (see
+    :mod:`orbit_net.interceptor`). ``tls`` encrypts every connection; the addresses stay as they are. Two services with
+    the same path, and certificates that are not usable, raise :class:`ConfigurationError`.
 
     Making one needs no event loop; using it needs ``async with``, which owns the tasks of connections and handlers.
     Leaving the block ends at once what is still open; call :meth:`drain` before to let calls finish.
@@ -64,6 +67,7 @@ class Server:
         status_details_codec: Any = None,
         settings: ServerSettings | None = None,
         tls: TlsConfig | None = None,
+        interceptors: Sequence[Interceptor[ServerStream[Any, Any]]] = (),
     ) -> None:
         self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ServerSettings()
@@ -73,8 +77,11 @@ class Server:
         content_type, accepted = content_type_of(self.codec), self.settings.accept_compression
         self.headers = headers_template(content_type, accepted)
         self.headers_of = {name: headers_template(content_type, accepted, name) for name in ENCODINGS}
+        self.chain = compose(interceptors, ServerStream.handle)
+        """What each call goes through before its handler; None without interceptors."""
         self.__dispatch__ = _DispatchServerEvents()
-        self._listeners_of_events = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question
+        self.listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
+        """False unless ``grpclib.events.listen`` was used on this server. Not a property: asked for each message."""
         self._handlers = _collect(services)
         self._status_details_codec = status_details_codec
         self._wire_settings = self.settings.wire()
@@ -284,11 +291,6 @@ class Server:
         stream.release()
 
     # --- for the calls ---------------------------------------------------------------------------
-
-    @property
-    def listeners(self) -> bool:
-        """Whether ``grpclib.events.listen`` was used on this server."""
-        return bool(self._listeners_of_events)
 
     def encode_details(self, status: Status, message: str | None, details: Any) -> bytes | None:
         """Return status details as bytes; raises :class:`TypeError` for an object without a codec for it."""

@@ -41,6 +41,8 @@ _TEXT = re.compile(r"[ -~]*").fullmatch
 _RESERVED: Final = frozenset({"te", "content-type", "user-agent", "host"})
 _OURS_TO_SAY: Final = frozenset({"grpc-retry-pushback-ms"})
 """Reserved names that applications set: a server says when it may be tried again (gRFC A6, "Pushback")."""
+_SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"})
+"""Keys whose values are shown in no text of ours."""
 _NOT_METADATA: Final = frozenset({b"te", b"content-type", b"user-agent"})
 _UNSAFE = re.compile(rb"[^ -$&-~]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -69,7 +71,8 @@ def _encode_pair(key: Any, value: Any) -> tuple[bytes, bytes]:
     if not isinstance(value, str):
         raise LocalProtocolError(f"metadata {key!r}: the value must be a str, not {type(value).__name__}")
     if _TEXT(value) is None:
-        raise LocalProtocolError(f"metadata {key!r}: the value {value!r} has a character outside printable ASCII")
+        shown = "the value" if key in _SECRET else f"the value {value!r}"
+        raise LocalProtocolError(f"metadata {key!r}: {shown} has a character outside printable ASCII")
     return key.encode(), value.strip(" ").encode()
 
 

@@ -123,6 +123,42 @@ async def test_many_calls_at_once(relay, anyio_backend_name):
             tasks.start_soon(one, number)
 
 
+async def test_interceptors(relay):
+    """Those of the channel and of the server see each message of each kind, and the end of each call."""
+    seen = {"client": [], "server": []}
+
+    def watching(side):
+        async def interceptor(call, proceed):
+            async def sending(message):
+                seen[side].append(("sends", type(message).__name__))
+                return message
+
+            async def receiving(message):
+                seen[side].append(("receives", type(message).__name__))
+                return message
+
+            call.on_send(sending)
+            call.on_receive(receiving)
+            call.on_end(lambda status, text: seen[side].append((call.method.rpartition("/")[2], status.name)))
+            await proceed(call)
+
+        return interceptor
+
+    async with Server([service(relay)()], interceptors=[watching("server")]) as server:
+        [target] = await server.listen("127.0.0.1:0")
+        async with Channel(target, interceptors=[watching("client")]) as channel:
+            stub = relay.RelayStub(channel)
+            await stub.say(relay.Note())
+            assert len([reply async for reply in stub.count(relay.Note(number=2))]) == 2
+            await stub.sum([relay.Note()])
+            assert len([reply async for reply in stub.chat([relay.Note()])]) == 1
+    ends = [("Say", "OK"), ("Count", "OK"), ("Sum", "OK"), ("Chat", "OK")]
+    for side, note, reply in (("client", "sends", "receives"), ("server", "receives", "sends")):
+        assert [entry for entry in seen[side] if entry in ends] == ends
+        assert seen[side].count((note, "Note")) == 4
+        assert seen[side].count((reply, "Reply")) == 5
+
+
 # --- full duplex -----------------------------------------------------------------------------------
 
 

@@ -80,6 +80,35 @@ async def test_full_duplex_at_once(plugin):
         assert await stub.Chat([]) == []
 
 
+async def test_interceptors(plugin):
+    """Those of the channel and of the server stand around each kind of call, and may refuse it."""
+    seen = []
+
+    def noting(side):
+        async def interceptor(call, proceed):
+            call.on_end(lambda status, text: seen.append((side, call.method.rpartition("/")[2], status)))
+            if "refuse" in call.metadata:
+                raise grpclib.GRPCError(Status.PERMISSION_DENIED, side)
+            await proceed(call)
+
+        return interceptor
+
+    async with Server([service(plugin)()], interceptors=[noting("server")]) as server:
+        [target] = await server.listen("127.0.0.1:0")
+        async with Channel(target, interceptors=[noting("client")]) as channel:
+            stub = plugin.RelayStub(channel)
+            await stub.Say(plugin.Note())
+            await stub.Count(plugin.Note(number=2))
+            await stub.Sum([plugin.Note()])
+            await stub.Chat([plugin.Note()])
+            with pytest.raises(grpclib.GRPCError, match="client"):
+                await stub.Say(plugin.Note(), metadata={"refuse": "1"})
+    for side in ("client", "server"):
+        ended = [(method, status) for where, method, status in seen if where == side]
+        assert ended[:4] == [(method, Status.OK) for method in ("Say", "Count", "Sum", "Chat")]
+    assert seen[-1] == ("client", "Say", Status.PERMISSION_DENIED)
+
+
 async def test_ping_pong(plugin):
     """Each request of an open full-duplex call may depend on the reply before it."""
     async with serving(plugin) as stub, stub.Chat.open() as stream:

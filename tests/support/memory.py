@@ -46,11 +46,15 @@ class MemoryNetwork:
 
 
 @asynccontextmanager
-async def in_memory(service=None, *, settings=None, channel_settings=None, hang=HANG, **options):
+async def in_memory(
+    service=None, *, settings=None, channel_settings=None, server_interceptors=(), hang=HANG, **options
+):
     """Give ``(server, channel, stub)`` over memory streams; ``channel.subchannel._connector`` is the network."""
     with anyio.fail_after(hang):
         async with (
-            Server([service or Echo()], codec=RawCodec(), settings=settings) as server,
+            Server(
+                [service or Echo()], codec=RawCodec(), settings=settings, interceptors=server_interceptors
+            ) as server,
             anyio.create_task_group() as tasks,
         ):
             network = MemoryNetwork(tasks, server.serve_stream)

@@ -210,10 +210,10 @@ async def scripted(script, *, settings=None, **options):
 
 
 @asynccontextmanager
-async def raw_client(service=None, *, settings=None):
+async def raw_client(service=None, *, settings=None, **options):
     """Give ``(server, peer)``: our server, and a raw client that has sent its preface."""
     with anyio.fail_after(HANG):
-        async with Server([service or Echo()], codec=RawCodec(), settings=settings) as server:
+        async with Server([service or Echo()], codec=RawCodec(), settings=settings, **options) as server:
             ours, theirs = memory_pair()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.serve_stream, theirs)

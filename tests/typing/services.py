@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_type
 
+from orbit_net.client import Channel
+from orbit_net.interceptors import BearerAuthentication, BearerToken, CallLogging, ConcurrencyLimit, DefaultDeadline
 from orbit_net.proto.orbit.shared import (
     ConnectionInfoRequestProto,
     ConnectionInfoResponseProto,
@@ -17,11 +19,13 @@ from orbit_net.proto.orbit.shared.services import (
     HealthServiceBase,
     HealthServiceStub,
 )
+from orbit_net.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from typing import Any
 
-    from orbit_net.client import Channel
+    from orbit_net.client import OutgoingCall
     from orbit_net.server import ServerStream
 
 
@@ -85,3 +89,27 @@ class WrongReply(ConnectionServiceBase):
 
 async def inherited(connection: ConnectionByStream) -> None:
     assert_type(await connection.get_connection_info(ConnectionInfoRequestProto()), ConnectionInfoResponseProto)
+
+
+async def client_interceptor(call: OutgoingCall, proceed: Callable[[OutgoingCall], Awaitable[None]]) -> None:
+    call.metadata["key"] = "value"
+    await proceed(call)
+
+
+async def server_interceptor(
+    call: ServerStream[Any, Any], proceed: Callable[[ServerStream[Any, Any]], Awaitable[None]]
+) -> None:
+    call.on_end(lambda status, text: print(status.name, text))
+    await proceed(call)
+
+
+async def verify(token: str) -> str | None:
+    return token or None
+
+
+def interceptors() -> None:
+    Channel("a:1", interceptors=[CallLogging(), DefaultDeadline(1.0), BearerToken("abc"), client_interceptor])
+    Server([], interceptors=[CallLogging(), DefaultDeadline(1.0), ConcurrencyLimit(1), server_interceptor])
+    Server([], interceptors=[BearerAuthentication(verify)])
+    Channel("a:1", interceptors=[server_interceptor])  # type: ignore[list-item]
+    Server([], interceptors=[BearerToken("abc")])  # type: ignore[list-item]
