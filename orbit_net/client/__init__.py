@@ -10,6 +10,7 @@ from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Connectivity
 from orbit_net.context import detached
 from orbit_net.net import Certificate, TlsConfig
+from orbit_net.wire import KeepaliveSettings
 from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ChannelSettings",
     "ClientStream",
     "Connectivity",
+    "KeepaliveSettings",
     "Metadata",
     "MetadataLike",
     "MethodConfig",

@@ -101,7 +101,7 @@ class Channel:
         self.tls = None if tls is None else Credentials(tls, server=False)
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         if connector is None:
-            connector = partial(connect, address)
+            connector = partial(connect, address, tcp_keepalive=self.settings.keepalive.tcp_time)
         random = random or Random()
         if service_config is None:
             service_config = ServiceConfig()
@@ -112,9 +112,7 @@ class Channel:
         self.subchannel = Subchannel(
             connector if self.tls is None else partial(self.tls.connect, connector, address.server_name, target),
             name=target,
-            backoff=self.settings.backoff,
-            connect_timeout=self.settings.connect_timeout,
-            settings=self.settings.wire(),
+            settings=self.settings,
             random=random,
         )
         self.chain = compose(interceptors, OutgoingCall.send)

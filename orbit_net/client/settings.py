@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from orbit_net.client.backoff import BackoffPolicy
 from orbit_net.errors import ConfigurationError
-from orbit_net.wire import WireSettings
+from orbit_net.net import UpkeepSettings
+from orbit_net.wire import KeepaliveSettings, LifeSettings, PatienceSettings, WireSettings
 from orbit_net.wire.compression import ENCODINGS, check_encodings
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class ChannelSettings:
     ``compression`` ("gzip" or "deflate") is for the requests of calls that do not choose themselves; there is none by
     default, because CPU is scarcer than bandwidth inside a cluster. ``accept_compression`` are the encodings that
     replies may have; the limit for received messages also holds while they are inflated.
+
+    ``idle_timeout`` after the last call has ended the connection is closed, and the next call makes a new one: five
+    minutes keep it over a pause and give it back after the work (None keeps it for ever). ``adaptive_window`` measures
+    the line by PING and lets both windows grow to what it holds, 16 MiB at most (:mod:`orbit_net.wire.bdp`).
     """
 
     max_receive_message: int = 4_194_304
@@ -60,12 +66,17 @@ class ChannelSettings:
     authority: str | None = None
     user_agent: str | None = None
     retry: RetrySettings = field(default_factory=RetrySettings)
+    keepalive: KeepaliveSettings = field(default_factory=KeepaliveSettings)
+    idle_timeout: float | None = 300.0
+    adaptive_window: bool = False
 
     def __post_init__(self) -> None:
         if self.connect_timeout <= 0:
             raise ConfigurationError(f"connect_timeout is {self.connect_timeout!r}; it must be above 0 seconds")
         if self.max_send_message is not None and self.max_send_message < 0:
             raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
+        if self.idle_timeout is not None and not self.idle_timeout > 0:
+            raise ConfigurationError(f"idle_timeout is {self.idle_timeout!r}; it must be above 0 seconds, or None")
         for name in ("authority", "user_agent"):
             value = getattr(self, name)
             if value is not None and not (value and value.isascii() and value.isprintable()):
@@ -79,4 +90,20 @@ class ChannelSettings:
             stream_window=self.stream_window,
             connection_window=self.connection_window,
             max_message=self.max_receive_message,
+        )
+
+    def upkeep(self, *, slower: int = 1) -> UpkeepSettings:
+        """Return the policies of a connection that pings ``slower`` times as seldom as asked for.
+
+        ``connect_timeout`` is the limit for the server's SETTINGS. A server may take its time over a call: how long its
+        windows stay shut is the deadline's business, not a limit's.
+        """
+        keepalive = self.keepalive
+        if slower > 1:
+            keepalive = replace(keepalive, time=slower * keepalive.interval)
+        return UpkeepSettings(
+            keepalive=keepalive,
+            life=LifeSettings(max_idle=self.idle_timeout),
+            patience=PatienceSettings(handshake=inf, stall=inf),
+            adaptive_window=self.adaptive_window,
         )

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskGroup
 
-    from orbit_net.client.backoff import BackoffPolicy
-    from orbit_net.wire import WireSettings
+    from orbit_net.client.settings import ChannelSettings
 
 __all__ = ["Connectivity", "Pending", "Subchannel"]
 
@@ -57,7 +56,8 @@ class Pending(Protocol):
 class Subchannel:
     """At most one usable connection, and the calls that wait for it.
 
-    ``connector`` opens the byte stream; ``connect_timeout`` bounds one attempt up to the server's SETTINGS, in seconds.
+    ``connector`` opens the byte stream. The connection is closed when there were no calls for a while, and pings less
+    often after a server has complained.
     """
 
     def __init__(
@@ -65,18 +65,15 @@ class Subchannel:
         connector: Callable[[], Awaitable[ByteStream]],
         *,
         name: str,
-        backoff: BackoffPolicy,
-        connect_timeout: float,
-        settings: WireSettings,
+        settings: ChannelSettings,
         random: Random,
     ) -> None:
         self.state = Connectivity.IDLE
         self.error: OrbitError | None = None
         self._connector = connector
         self._name = name
-        self._backoff = backoff
-        self._connect_timeout = connect_timeout
         self._settings = settings
+        self._slower = 1
         self._random = random
         self._failures = 0
         self._tasks: TaskGroup | None = None
@@ -139,7 +136,7 @@ class Subchannel:
             self._failures += 1
             self.error = error
             self.state = Connectivity.TRANSIENT_FAILURE
-            delay = self._backoff.delay(self._failures, self._random)
+            delay = self._settings.backoff.delay(self._failures, self._random)
             _log.info("%s; next attempt in %.1f s", error, delay)
             self._refuse_waiting(error)
             await anyio.sleep_until(started + delay)
@@ -155,9 +152,15 @@ class Subchannel:
         connection: Connection | None = None
         changed = anyio.Event()
         try:
-            with anyio.fail_after(self._connect_timeout):
+            with anyio.fail_after(self._settings.connect_timeout):
                 transport = await self._connector()
-                connection = Connection(transport, client=True, settings=self._settings, on_change=changed.set)
+                connection = Connection(
+                    transport,
+                    client=True,
+                    settings=self._settings.wire(),
+                    upkeep=self._settings.upkeep(slower=self._slower),
+                    on_change=changed.set,
+                )
                 self._tasks.start_soon(self._run, connection)
                 while not connection.ready:
                     if not connection.usable:
@@ -170,7 +173,7 @@ class Subchannel:
         except TimeoutError:
             if connection is not None:
                 connection.close("the server sent no SETTINGS in time")
-            return ConnectError(f"no HTTP/2 connection to {self._name} within {self._connect_timeout:g} s")
+            return ConnectError(f"no HTTP/2 connection to {self._name} within {self._settings.connect_timeout:g} s")
         except Exception as error:  # noqa: BLE001 - a user's connector may raise anything
             return ConnectError(f"cannot connect to {self._name}: {error!r}")
         except anyio.get_cancelled_exc_class() as error:
@@ -201,11 +204,19 @@ class Subchannel:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self._heed(connection)
+
+    def _heed(self, connection: Connection) -> None:
+        """Ask half as often, on all later connections of the channel, if the server complained (gRFC A8)."""
+        if connection.pinged_too_often:
+            connection.pinged_too_often = False
+            self._slower *= 2
 
     def _on_change(self) -> None:
         """Look at the current connection again: it has room, or says goodbye, or is gone."""
         current = self._current
         if current is not None and not current.usable:
+            self._heed(current)
             self._current = None
             if self.state is Connectivity.READY:
                 self.state = Connectivity.IDLE

@@ -6,11 +6,12 @@ from orbit_net.net.certificate import Certificate
 from orbit_net.net.connection import Connection
 from orbit_net.net.credentials import Credentials
 from orbit_net.net.redaction import quiet_hpack
-from orbit_net.net.socket import Peer, connect, listen, peer_of, set_no_delay
+from orbit_net.net.socket import Peer, connect, listen, peer_of, prepare
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
 from orbit_net.net.tls import TlsConfig, tls_for
 from orbit_net.net.tlsstream import TlsStream
+from orbit_net.net.upkeep import UpkeepSettings
 
 __all__ = [
     "Address",
@@ -26,13 +27,14 @@ __all__ = [
     "TlsConfig",
     "TlsStream",
     "UnixAddress",
+    "UpkeepSettings",
     "connect",
     "is_cancelled",
     "listen",
     "parse_address",
     "parse_target",
     "peer_of",
-    "set_no_delay",
+    "prepare",
     "tls_for",
 ]
 

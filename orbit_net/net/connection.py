@@ -17,30 +17,21 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from orbit_net.errors import ConnectionLost, InternalError, OrbitError
+from orbit_net.net.delivery import Delivery
 from orbit_net.net.socket import peer_of
-from orbit_net.net.stream import Failure, Stream, reset_failure
+from orbit_net.net.stream import Failure, Stream
+from orbit_net.net.upkeep import Upkeep
 from orbit_net.wire import Connection as Wire
-from orbit_net.wire import (
-    ConnectionFailed,
-    FloodLimits,
-    GoAwayReceived,
-    HeadersReceived,
-    MessagesReceived,
-    SettingsReceived,
-    StreamEnded,
-    StreamFailed,
-    StreamReset,
-    TrailersReceived,
-    WireSettings,
-)
+from orbit_net.wire import FloodLimits, WireSettings
 from orbit_net.wire.frames import MAX_STREAM_ID
+from orbit_net.wire.keepalive import PingStrikes, ServerKeepaliveSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anyio.abc import ByteStream
+    from anyio.abc import ByteStream, TaskGroup
 
-    from orbit_net.wire import Event
+    from orbit_net.net.upkeep import UpkeepSettings
     from orbit_net.wire.hpack import Field, HeaderTemplate
 
 __all__ = ["Connection"]
@@ -65,7 +56,10 @@ class Connection:
 
     ``on_request(stream)`` is told of each new stream of a server; ``on_change()`` of whatever may matter to an owner:
     settings arrived, a GOAWAY came, a slot became free, the connection ended. Both are called in the reader's task and
-    must not block. ``error`` says why the connection ended, and is None while it lives or when it ended as agreed.
+    must not block. ``error`` says why the connection ended, and is None while it lives or when it ended as agreed;
+    ``pinged_too_often`` whether the peer ended it for our pings. ``upkeep`` are the policies of its life, none without;
+    ``chance`` between -1 and 1 sets its maximum age apart from others', ``began`` is when its handshake
+    of TLS did.
     """
 
     def __init__(
@@ -75,23 +69,33 @@ class Connection:
         client: bool,
         settings: WireSettings | None = None,
         limits: FloodLimits | None = None,
+        upkeep: UpkeepSettings | None = None,
+        chance: float = 0.0,
+        began: float | None = None,
         on_request: Callable[[Stream], None] | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        self.wire = Wire(client=client, settings=settings, limits=limits)
+        keepalive = None if upkeep is None else upkeep.keepalive
+        strikes = PingStrikes(keepalive) if isinstance(keepalive, ServerKeepaliveSettings) else None
+        self.wire = Wire(client=client, settings=settings, limits=limits, strikes=strikes)
         self.peer = peer_of(transport)
         self.error: OrbitError | None = None
         self.closed = False
+        self.pinged_too_often = False
+        self.on_change = on_change
         self._transport = transport
         self._streams: dict[int, Stream] = {}
-        self._on_request = on_request
-        self.on_change = on_change
+        self.deliver = Delivery(self, self._streams, on_request).deliver
+        self._upkeep_settings = upkeep
+        self._chance = chance
+        self._began = began
+        self._upkeep: Upkeep | None = None
         self._ending = False
         self._gone = anyio.Event()
         self._read_over = anyio.Event()
         self._writer_idle: anyio.Event | None = None
         self._flushed: anyio.Event | None = None
-        self._handed = 0  # the headers of all streams below this id were given to the transport
+        self.handed = 0  # the headers of all streams below this id were given to the transport
         self._scope = anyio.CancelScope()
         self._read_scope = anyio.CancelScope()
 
@@ -105,11 +109,13 @@ class Connection:
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._write)
+                    self._begin(tasks)
                     with self._read_scope:
                         await self._read()
                     self._read_over.set()
                     self._end()
+                    if self._upkeep is not None:
+                        self._upkeep.scope.cancel()
         except Exception as error:  # noqa: BLE001 - a defect of ours ends this connection, not the user's task group
             _log.exception("internal error in %r", self)
             self.error = InternalError(f"the connection failed: {error!r}")
@@ -119,7 +125,16 @@ class Connection:
             self._fail_all(Failure(Status.UNAVAILABLE, str(self.error or "the connection was closed")))
             with anyio.CancelScope(shield=True):
                 await self._close_transport()
-            self._changed()
+            self.changed()
+
+    def _begin(self, tasks: TaskGroup) -> None:
+        tasks.start_soon(self._write)
+        if self._upkeep_settings is not None:
+            now = anyio.current_time()
+            self.wire.tick(now)
+            born = now if self._began is None else self._began
+            self._upkeep = Upkeep(self, self._upkeep_settings, born=born, chance=self._chance)
+            tasks.start_soon(self._upkeep.run)
 
     async def _close_transport(self) -> None:
         with anyio.move_on_after(_LINGER):
@@ -132,6 +147,11 @@ class Connection:
     def usable(self) -> bool:
         """Whether new calls may be put on this connection."""
         return not (self.closed or self._ending or self._exhausted) and self.wire.goaway_received is None
+
+    @property
+    def lives(self) -> bool:
+        """Whether the end has not begun; a connection that drains lives as long as its calls."""
+        return not (self.closed or self._ending)
 
     @property
     def _exhausted(self) -> bool:
@@ -152,10 +172,12 @@ class Connection:
         """Wait until the connection is over, all but the closing of its byte stream."""
         await self._gone.wait()
 
-    def drain(self) -> None:
+    def drain(self, reason: bytes = b"") -> None:
         """Finish gracefully: open streams go on to their end, new ones are turned away, then the connection closes."""
-        self.wire.drain()
+        self.wire.drain(reason)
         self.wake_writer()
+        if self._upkeep is not None:
+            self._upkeep.nudge()
 
     def close(
         self, message: str = "the connection was closed", error_code: int = ErrorCodes.NO_ERROR, debug: bytes = b""
@@ -173,13 +195,14 @@ class Connection:
             self._ending = True
             self._scope.deadline = anyio.current_time() + _FLUSH
             self.wake_writer()
-            self._changed()
+            self.changed()
 
     def _fail_all(self, failure: Failure) -> None:
         for stream in list(self._streams.values()):
             stream.fail(failure)
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell the owner that something may matter to it."""
         if self.on_change is not None:
             self.on_change()
 
@@ -202,7 +225,9 @@ class Connection:
         self._streams[stream.id] = stream
         self.wake_writer()
         if self._exhausted:
-            self._changed()
+            self.changed()
+        if self._upkeep is not None and self._upkeep.dormant:
+            self._upkeep.nudge()
         return stream
 
     def release(self, stream: Stream) -> None:
@@ -211,6 +236,8 @@ class Connection:
             return
         wire = self.wire
         wire.release(stream.id)
+        if self._upkeep is not None and self._upkeep.counts_idle:
+            self._upkeep.released_at = anyio.current_time()
         if wire.wants_write:
             self.wake_writer()
         if wire.drained:
@@ -244,7 +271,7 @@ class Connection:
                 if self._flushed is not None:
                     self._flushed.set()
                 if data:
-                    self._handed = wire.next_stream_id
+                    self.handed = wire.next_stream_id
                     await transport.send(data)
                 elif self._ending or wire.drained:
                     break
@@ -272,23 +299,27 @@ class Connection:
 
     async def _read(self) -> None:
         receive, wire = self._transport.receive, self.wire
+        measured = self._upkeep if self._upkeep is not None and self._upkeep.estimator is not None else None
         while True:
             try:
                 data = await receive(_CHUNK)
             except anyio.EndOfStream:
                 if not self._ending:
                     self._lose("the connection was closed by the peer", None)
-                self._dispatch(wire.receive_eof())
+                self.deliver(wire.receive_eof())
                 return
             except _LOST as error:
                 self._lose(f"reading failed: {_describe(error)}", error)
                 if not wire.peer.received:  # what came instead of SETTINGS tells more
-                    self._dispatch(wire.receive_eof())
+                    self.deliver(wire.receive_eof())
                 return
-            wire.tick(anyio.current_time())
+            now = anyio.current_time()
+            wire.tick(now)
             events = wire.receive_data(data)
             if events:
-                self._dispatch(events)
+                self.deliver(events)
+            if measured is not None:
+                measured.received(len(data), now)
             if wire.outbox.pending:
                 self.wake_writer()
                 if wire.outbox.control_size > wire.guard.limits.control_backlog:
@@ -304,6 +335,41 @@ class Connection:
             self._lose(f"the peer read nothing for {_STALL:.0f} s and went on asking", None)
             self._scope.cancel()
 
+    # --- what the upkeep and the delivery find ---------------------------------------------------
+
+    def flush(self) -> None:
+        """Have written what was queued outside of the reader, and end a connection that has nothing left to do."""
+        if self.wire.wants_write:
+            self.wake_writer()
+        if self.wire.drained:
+            self._end()
+
+    def give_up(self, message: str, debug: bytes) -> None:
+        """End because the peer is gone; should it only seem so, it reads a GOAWAY."""
+        if not self._ending:
+            self._lose(message, None)
+            self.wire.goaway(ErrorCodes.NO_ERROR, debug)
+            self._end()
+
+    def failed(self, error: OrbitError) -> None:
+        """The peer broke the protocol; a GOAWAY that says so is queued."""
+        self.error = error
+        self._end()
+
+    def told_goodbye(self, error: OrbitError | None, *, pinged_too_often: bool) -> None:
+        """A GOAWAY came; ``error`` is what it says, unless it was in peace."""
+        self.error = self.error or error
+        self.pinged_too_often = self.pinged_too_often or pinged_too_often
+        self.changed()
+        if self.wire.drained:
+            self._end()
+
+    def answered(self, opaque: bytes) -> None:
+        """A PING of ours was answered."""
+        if self._upkeep is not None:
+            self._upkeep.answered(opaque, self.wire.guard.now)
+            self.flush()
+
     def _lose(self, message: str, cause: BaseException | None) -> None:
         if self.error is None and not self._ending:
             self.error = ConnectionLost(message)
@@ -313,81 +379,9 @@ class Connection:
             # What is queued will not be sent any more, so that these streams certainly never reached the peer.
             self.wire.outbox.clear()
             for stream_id, stream in self._streams.items():
-                if stream_id >= self._handed:
+                if stream_id >= self.handed:
                     stream.fail(replace(failure, unprocessed=True, unsent=True))
         self._fail_all(failure)
-
-    def _dispatch(self, events: list[Event]) -> None:
-        streams = self._streams
-        for event in events:
-            kind = type(event)
-            if kind is MessagesReceived:
-                stream = streams.get(event.stream_id)  # type: ignore[attr-defined]
-                if stream is not None:
-                    stream.inbox.extend(event.messages)  # type: ignore[attr-defined]
-                    if stream._waiter is not None:  # noqa: SLF001 - once a message: saves a call
-                        stream._waiter.set()  # noqa: SLF001
-            elif kind is HeadersReceived:
-                self._headers(event)  # type: ignore[arg-type]
-            elif kind is TrailersReceived:
-                stream = streams.get(event.stream_id)  # type: ignore[attr-defined]
-                if stream is not None:
-                    stream.trailers = event.block  # type: ignore[attr-defined]
-                    self._ended(stream)
-            elif kind is StreamEnded:
-                stream = streams.get(event.stream_id)  # type: ignore[attr-defined]
-                if stream is not None:
-                    self._ended(stream)
-            else:
-                self._rare(event)
-
-    def _ended(self, stream: Stream) -> None:
-        stream.ended = True
-        stream.wake()
-        if self.wire.client:
-            stream.make_room()  # the response is complete: nobody waits for what else the request had to say
-
-    def _headers(self, event: HeadersReceived) -> None:
-        if self.wire.client:
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.headers = event.block
-                stream.wake()
-            return
-        stream = Stream(self, event.stream_id)
-        stream.headers = event.block
-        self._streams[event.stream_id] = stream
-        if self._on_request is not None:
-            self._on_request(stream)
-
-    def _rare(self, event: Event) -> None:
-        match event:
-            case StreamReset(stream_id, error_code):
-                self._fail_stream(stream_id, reset_failure(error_code))
-            case StreamFailed(stream_id, status, reason, _, unprocessed):
-                unsent = unprocessed and stream_id >= self._handed
-                self._fail_stream(stream_id, Failure(status, reason, unprocessed=unprocessed, unsent=unsent))
-            case ConnectionFailed(error):
-                self.error = error
-                self._end()
-            case GoAwayReceived(_, error_code, debug):
-                self._goaway(error_code, debug)
-            case SettingsReceived():
-                self._changed()
-
-    def _fail_stream(self, stream_id: int, failure: Failure) -> None:
-        stream = self._streams.get(stream_id)
-        if stream is not None:
-            stream.fail(failure)
-
-    def _goaway(self, error_code: int, debug: bytes) -> None:
-        if error_code != ErrorCodes.NO_ERROR and self.error is None:
-            name = ErrorCodes(error_code).name if error_code in list(ErrorCodes) else hex(error_code)
-            text = debug[:128].decode("utf-8", "replace")
-            self.error = ConnectionLost(f"the peer ended the connection with {name}{': ' + text if text else ''}")
-        self._changed()
-        if self.wire.drained:
-            self._end()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "ending" if self._ending else "draining" if not self.usable else "open"

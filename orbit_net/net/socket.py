@@ -6,7 +6,7 @@ import os
 import socket as _socket
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from orbit_net.net.address import Address
 
-__all__ = ["Peer", "connect", "listen", "peer_of", "set_no_delay"]
+__all__ = ["Peer", "connect", "listen", "peer_of", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,30 @@ def _certificate_of(stream: ByteStream) -> Certificate | None:
     return Certificate(der, details) if der and details else None
 
 
-def set_no_delay(stream: ByteStream) -> None:
-    """Send small frames at once: a call must not wait for Nagle's algorithm."""
+_PROBES: Final = 4
+"""Questions of the system's own keepalive that may stay unanswered before the connection is lost."""
+
+
+def prepare(stream: ByteStream, *, tcp_keepalive: float | None) -> None:
+    """Set the options of a TCP socket; no effect on any other stream. Raises :class:`OSError` for one that is gone.
+
+    Small frames are sent at once: a call must not wait for Nagle's algorithm. After ``tcp_keepalive`` seconds of
+    silence, and as often again, the system asks whether the other end is there; None leaves the system's setting.
+    """
     raw = stream.extra(SocketAttribute.raw_socket, None)
-    if raw is not None and raw.family in (_socket.AF_INET, _socket.AF_INET6):
-        raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    if raw is None or raw.family not in (_socket.AF_INET, _socket.AF_INET6):
+        return
+    raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    if tcp_keepalive is not None:
+        raw.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+        seconds = max(1, round(tcp_keepalive))
+        for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", seconds), ("TCP_KEEPCNT", _PROBES)):
+            option = getattr(_socket, name, None)  # not every system has all of them
+            if option is not None:
+                raw.setsockopt(_socket.IPPROTO_TCP, option, value)
 
 
-async def connect(address: Address) -> ByteStream:
+async def connect(address: Address, *, tcp_keepalive: float | None = None) -> ByteStream:
     """Open a stream to ``address``; raises :class:`ConnectError` with the system's reason.
 
     Names are resolved, and several addresses tried, as anyio does it (RFC 6555). Cancellation closes what was opened.
@@ -85,7 +101,7 @@ async def connect(address: Address) -> ByteStream:
             stream = await anyio.connect_tcp(address.host, address.port)
     except OSError as error:
         raise ConnectError(f"cannot connect to {address}: {_reason(error)}") from error
-    set_no_delay(stream)
+    prepare(stream, tcp_keepalive=tcp_keepalive)
     return stream
 
 

@@ -6,10 +6,15 @@ from orbit_net.server.server import Server
 from orbit_net.server.service import Service
 from orbit_net.server.settings import ServerSettings
 from orbit_net.server.signals import stop_on_signals
+from orbit_net.wire import FloodLimits, LifeSettings, PatienceSettings, ServerKeepaliveSettings
 
 __all__ = [
     "Certificate",
+    "FloodLimits",
+    "LifeSettings",
+    "PatienceSettings",
     "Server",
+    "ServerKeepaliveSettings",
     "ServerSettings",
     "ServerStream",
     "Service",

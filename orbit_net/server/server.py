@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from random import Random
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
@@ -12,7 +13,7 @@ from grpclib.events import _DispatchServerEvents
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.errors import ConfigurationError, ConnectError
 from orbit_net.interceptor import compose
-from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, set_no_delay, tls_for
+from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, prepare, tls_for
 from orbit_net.server.call import ServerStream
 from orbit_net.server.request import read_request
 from orbit_net.server.response import headers_template, http_template, status_fields
@@ -47,8 +48,9 @@ class Server:
 
     ``codec`` turns messages into bytes; ``status_details_codec`` (grpclib's shape) encodes ``GRPCError.details``, which
     are bytes without it. ``interceptors`` stand around each handler, the first one outermost (see
-    :mod:`orbit_net.interceptor`). ``tls`` encrypts every connection; the addresses stay as they are. Two services with
-    the same path, and certificates that are not usable, raise :class:`ConfigurationError`.
+    :mod:`orbit_net.interceptor`). ``tls`` encrypts every connection; the addresses stay as they are. ``random`` varies
+    the maximum age of connections. Two services with the same path, and certificates that are not usable, raise
+    :class:`ConfigurationError`.
 
     Making one needs no event loop; using it needs ``async with``, which owns the tasks of connections and handlers.
     Leaving the block ends at once what is still open; call :meth:`drain` before to let calls finish.
@@ -68,6 +70,7 @@ class Server:
         settings: ServerSettings | None = None,
         tls: TlsConfig | None = None,
         interceptors: Sequence[Interceptor[ServerStream[Any, Any]]] = (),
+        random: Random | None = None,
     ) -> None:
         self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ServerSettings()
@@ -85,6 +88,8 @@ class Server:
         self._handlers = _collect(services)
         self._status_details_codec = status_details_codec
         self._wire_settings = self.settings.wire()
+        self._upkeep = self.settings.upkeep()
+        self._random = random or Random()
         self._tasks: TaskGroup | None = None
         self._workers: Workers | None = None
         self._accepting: dict[Listener[SocketStream], anyio.CancelScope] = {}
@@ -154,6 +159,7 @@ class Server:
         Cancellation closes the stream.
         """
         self._entered()
+        began = anyio.current_time()
         secured = transport if self.tls is None else await self._secure(transport, self.tls)
         if secured is None:
             return
@@ -165,6 +171,9 @@ class Server:
             client=False,
             settings=self._wire_settings,
             limits=self.settings.flood,
+            upkeep=self._upkeep,
+            began=began,
+            chance=self._random.uniform(-1, 1),
             on_request=self._on_request,
         )
         self._connections.add(connection)
@@ -178,7 +187,7 @@ class Server:
 
     async def _secure(self, transport: ByteStream, credentials: Credentials) -> ByteStream | None:
         """Do the TLS handshake; None, with a line in the log, when it failed."""
-        peer, limit = peer_of(transport), self.settings.handshake_timeout
+        peer, limit = peer_of(transport), self.settings.patience.handshake
         try:
             with anyio.fail_after(limit):
                 return await credentials.accept(transport)
@@ -261,7 +270,7 @@ class Server:
 
     async def _serve_socket(self, transport: SocketStream) -> None:
         try:
-            set_no_delay(transport)
+            prepare(transport, tcp_keepalive=self.settings.keepalive.tcp_time)
         except OSError:
             await transport.aclose()  # the client was gone before it was accepted
             return

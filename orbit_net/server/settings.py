@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orbit_net.errors import ConfigurationError
-from orbit_net.wire import FloodLimits, WireSettings
+from orbit_net.net import UpkeepSettings
+from orbit_net.wire import FloodLimits, LifeSettings, PatienceSettings, ServerKeepaliveSettings, WireSettings
 from orbit_net.wire.compression import ENCODINGS, check_encodings
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ class ServerSettings:
     ``max_receive_message`` of 4 MiB is gRPC's usual default. ``max_concurrent_streams`` of 100 a connection is what
     clients assume before they know; handlers that are still running count, whether or not the client still waits.
     ``flood`` says how much abuse is borne; the windows are explained in :class:`orbit_net.wire.WireSettings`.
-    ``handshake_timeout`` of 10 s is what a client may take for the handshake of TLS, whose slowness costs us a socket.
-    ``backlog`` is the number of connections that the system may hold before they are accepted.
-
     ``compression`` ("gzip" or "deflate") is for the replies of calls that do not choose themselves and whose client
     accepts it; there is none by default, because CPU is scarcer than bandwidth inside a cluster.
     ``accept_compression`` are the encodings that requests may have, others are UNIMPLEMENTED; the limit for received
     messages also holds while they are inflated.
+
+    ``backlog`` is the number of connections that the system may hold before they are accepted. ``keepalive``, ``life``
+    and ``patience`` say when a connection is asked whether it is there, when it has lived long enough and when its peer
+    is too slow; ``adaptive_window`` as in :class:`orbit_net.client.ChannelSettings`.
     """
 
     max_receive_message: int = 4_194_304
@@ -40,14 +42,15 @@ class ServerSettings:
     compression: str | None = None
     accept_compression: Collection[str] = ENCODINGS
     flood: FloodLimits = field(default_factory=FloodLimits)
-    handshake_timeout: float = 10.0
     backlog: int = 1_024
+    keepalive: ServerKeepaliveSettings = field(default_factory=ServerKeepaliveSettings)
+    life: LifeSettings = field(default_factory=LifeSettings)
+    patience: PatienceSettings = field(default_factory=PatienceSettings)
+    adaptive_window: bool = False
 
     def __post_init__(self) -> None:
         if self.max_send_message is not None and self.max_send_message < 0:
             raise ConfigurationError(f"max_send_message is {self.max_send_message!r}; it must not be negative")
-        if not self.handshake_timeout > 0:
-            raise ConfigurationError(f"handshake_timeout is {self.handshake_timeout!r}; it must be above 0 seconds")
         if self.backlog < 1:
             raise ConfigurationError(f"backlog is {self.backlog!r}; it must be at least 1")
         check_encodings(self.compression, self.accept_compression)
@@ -61,4 +64,13 @@ class ServerSettings:
             max_concurrent_streams=self.max_concurrent_streams,
             max_header_list=self.max_header_list,
             max_message=self.max_receive_message,
+        )
+
+    def upkeep(self) -> UpkeepSettings:
+        """Return the policies of each connection."""
+        return UpkeepSettings(
+            keepalive=self.keepalive,
+            life=self.life,
+            patience=self.patience,
+            adaptive_window=self.adaptive_window,
         )

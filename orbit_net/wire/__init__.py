@@ -18,7 +18,10 @@ from orbit_net.wire.events import (
     TrailersReceived,
 )
 from orbit_net.wire.hpack import HeaderBlock, HeaderTemplate
+from orbit_net.wire.keepalive import KeepaliveSettings, ServerKeepaliveSettings
+from orbit_net.wire.life import LifeSettings
 from orbit_net.wire.limits import FloodLimits
+from orbit_net.wire.patience import PatienceSettings
 from orbit_net.wire.settings import WireSettings
 
 __all__ = [
@@ -30,8 +33,12 @@ __all__ = [
     "HeaderBlock",
     "HeaderTemplate",
     "HeadersReceived",
+    "KeepaliveSettings",
+    "LifeSettings",
     "MessagesReceived",
+    "PatienceSettings",
     "PingAcknowledged",
+    "ServerKeepaliveSettings",
     "SettingsReceived",
     "StreamEnded",
     "StreamFailed",

@@ -18,24 +18,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from grpclib.const import Status
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from orbit_net.errors import LocalProtocolError, RemoteProtocolError
 from orbit_net.wire.assembler import CompressedMessage, pack_prefix
 from orbit_net.wire.control import ControlFrames
-from orbit_net.wire.events import ConnectionFailed, Event, StreamFailed
 from orbit_net.wire.frames import (
     DEFAULT_WINDOW,
     MAX_STREAM_ID,
     PREFACE,
-    goaway_frame,
     headers_frames,
-    ping_frame,
     reset_frame,
     settings_frame,
     window_update_frame,
 )
+from orbit_net.wire.goodbye import Goodbye
 from orbit_net.wire.grammar import REQUEST, RESPONSE, Input, Phase
 from orbit_net.wire.hpack import HeaderDecoder, HeaderEncoder, HeaderTemplate, list_size
 from orbit_net.wire.ledger import Ledger
@@ -49,22 +47,29 @@ from orbit_net.wire.stream import END, Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orbit_net.wire.events import Event
     from orbit_net.wire.hpack import Field
+    from orbit_net.wire.keepalive import PingStrikes
 
 __all__ = ["Connection"]
 
-_DRAIN_PING: Final = b"orbitend"
 _SEND_BUDGET: Final = 65_536
 
 
 class Connection:
     """One end of one connection.
 
-    ``client`` says which end. The queue is not empty from the start: the preface and our SETTINGS are in it.
+    ``client`` says which end, ``strikes`` judges the peer's pings. The queue is not empty from the start: the preface
+    and our SETTINGS are in it.
     """
 
     def __init__(
-        self, *, client: bool, settings: WireSettings | None = None, limits: FloodLimits | None = None
+        self,
+        *,
+        client: bool,
+        settings: WireSettings | None = None,
+        limits: FloodLimits | None = None,
+        strikes: PingStrikes | None = None,
     ) -> None:
         self.client = client
         self.settings = settings or WireSettings()
@@ -76,25 +81,25 @@ class Connection:
         self.highest_peer_stream_id = 0
         self.failure: RemoteProtocolError | None = None
         self.goaway_received: int | None = None
-        self.goaway_sent: int | None = None
+        self.goodbye = Goodbye(self)
         self.settings_acknowledged = False
-        self._pings: set[bytes] = set()
+        self.settings_due = 1
         self.stream_window = max(self.settings.stream_window, DEFAULT_WINDOW)
-        self.guard = FloodGuard(limits or FloodLimits())
+        self.guard = FloodGuard(limits or FloodLimits(), strikes)
         self.encoder = HeaderEncoder()
         self.outbox = Outbox(self.encoder, low_water=self.settings.send_high_water // 2)
         self.ledger = Ledger(self.settings.connection_window, self.stream_window, self.streams, self.outbox)
         self.window = self.ledger.window
         self.send_grammar, self.receive_grammar = (REQUEST, RESPONSE) if client else (RESPONSE, REQUEST)
-        self._receiver = Receiver(self, HeaderDecoder(2 * self.settings.max_header_list))
+        self.receiver = Receiver(self, HeaderDecoder(2 * self.settings.max_header_list))
         self._reader = FrameReader(
             from_client=not client,
             max_frame=self.settings.max_frame_size,
             max_block=2 * self.settings.max_header_list,
             max_continuations=self.guard.limits.continuations,
-            on_data=self._receiver.data,
-            on_headers=self._receiver.headers,
-            on_frame=ControlFrames(self, self._receiver).frame,
+            on_data=self.receiver.data,
+            on_headers=self.receiver.headers,
+            on_frame=ControlFrames(self, self.receiver).frame,
         )
         if client:
             self.outbox.control(PREFACE)
@@ -107,18 +112,27 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Tell the time, in seconds of any monotonic clock: the flood limits refill with it."""
-        self.guard.now = now
+        self.guard.now = self._reader.now = now
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """When a frame other than DATA, or a header block, began that is not complete; None where none is."""
+        return self._reader.unfinished_since
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and return what they mean. Never raises, whatever the bytes."""
         if self.failure is not None:
             return []
-        events = self._receiver.events = []
+        events = self.receiver.events = []
         try:
             self._reader.feed(data)
         except RemoteProtocolError as error:
-            self._fail(error, events)
+            events += self.fail(error)
         return events
+
+    def fail(self, error: RemoteProtocolError) -> list[Event]:
+        """End the connection for a fault of the peer; the clock may have brought it to light, and not the bytes."""
+        return [] if self.failure is not None else self.goodbye.fail(error)
 
     def receive_eof(self) -> list[Event]:
         """The peer closed its side: every stream that is still open fails."""
@@ -126,27 +140,10 @@ class Connection:
         if self.failure is None:
             start = self._reader.describe_start()
             if start is not None:
-                self._fail(RemoteProtocolError(start), events)
+                events += self.fail(RemoteProtocolError(start))
             elif self._reader.inside_frame:
-                self._fail(RemoteProtocolError("the connection ended in the middle of a frame"), events)
-        events += self._fail_streams("the connection was closed by the peer")
-        return events
-
-    def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
-        self.failure = error
-        debug = str(error).encode("utf-8", "replace")[:256]
-        self.outbox.control(goaway_frame(self.last_peer_stream_id, error.error_code, debug))
-        self.goaway_sent = self.last_peer_stream_id
-        events += self._fail_streams(f"the connection failed: {error}")
-        events.append(ConnectionFailed(error))
-
-    def _fail_streams(self, reason: str) -> list[Event]:
-        failed: list[Event] = []
-        for stream in list(self.streams.values()):
-            if not (stream.closed or stream.deaf):
-                failed.append(StreamFailed(stream.id, Status.UNAVAILABLE, reason))
-            self.abandon(stream)
-        return failed
+                events += self.fail(RemoteProtocolError("the connection ended in the middle of a frame"))
+        return events + self.goodbye.fail_streams("the connection was closed by the peer")
 
     # --- what the application intends ------------------------------------------------------------
 
@@ -262,37 +259,37 @@ class Connection:
         stream = self.streams.get(stream_id)
         return stream is not None and stream.receive_phase is not Phase.DONE and self.ledger.expect(stream)
 
+    def grow_windows(self, size: int) -> None:
+        """Let the peer have ``size`` bytes on the way, on each stream and on the connection; windows never shrink."""
+        self.ledger.grow_connection(size)
+        if size > self.stream_window and self.settings_acknowledged:
+            self.settings_due += 1
+            self.stream_window = self.ledger.loan = size
+            for stream in self.streams.values():
+                stream.receive_window.resize(size)
+            self.outbox.control(settings_frame([(SettingCodes.INITIAL_WINDOW_SIZE.value, size)]))
+
     def ping(self, opaque: bytes) -> None:
         """Send a PING with eight bytes; the answer comes as an event."""
-        if len(opaque) != 8:
-            raise LocalProtocolError(f"a PING carries 8 bytes, not {len(opaque)}")
-        self._pings.add(opaque)
-        self.outbox.control(ping_frame(opaque))
+        self.goodbye.ping(opaque)
 
-    def ping_acknowledged(self, opaque: bytes) -> bool:
-        """Take the answer to a PING; False when none was due."""
-        if opaque not in self._pings:
-            return False
-        self._pings.remove(opaque)
-        if opaque == _DRAIN_PING and self.goaway_sent == MAX_STREAM_ID:
-            self.goaway()
-        return True
-
-    def drain(self) -> None:
+    def drain(self, reason: bytes = b"") -> None:
         """Begin a graceful end: refuse no stream that is on its way, take no new one after a round trip.
 
         GOAWAY with the highest id, a PING, and when its answer is here GOAWAY with the last id (RFC 9113 §6.8).
         """
-        if self.goaway_sent is None and self.failure is None:
-            self.goaway_sent = MAX_STREAM_ID
-            self.outbox.control(goaway_frame(MAX_STREAM_ID, ErrorCodes.NO_ERROR))
-            self.ping(_DRAIN_PING)
+        if self.failure is None:
+            self.goodbye.begin(reason)
 
     def goaway(self, error_code: int = ErrorCodes.NO_ERROR, debug_data: bytes = b"") -> None:
         """Take no new streams from now on, and say why."""
-        if self.failure is None and (error_code or self.goaway_sent != self.last_peer_stream_id):
-            self.goaway_sent = self.last_peer_stream_id
-            self.outbox.control(goaway_frame(self.last_peer_stream_id, error_code, debug_data))
+        if self.failure is None:
+            self.goodbye.say(error_code, debug_data)
+
+    @property
+    def goaway_sent(self) -> int | None:
+        """The last stream id of our last GOAWAY, or None."""
+        return self.goodbye.sent
 
     @property
     def drained(self) -> bool:
@@ -381,6 +378,7 @@ class Connection:
         if step is None or stream.send_phase is not Phase.START:
             raise LocalProtocolError(f"headers may not be sent now on {stream!r}")
         stream.send_phase = step
+        self.guard.answered = True
         block = self.encoder.encode(template, extra, early)
         self.outbox.control(
             headers_frames(stream.id, block, end_stream=False, max_frame_size=self.outbox.max_frame_size)

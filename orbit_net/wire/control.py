@@ -119,8 +119,11 @@ class ControlFrames:
 
     def _settings_acknowledged(self) -> None:
         connection = self._connection
-        if connection.settings_acknowledged:
+        if not connection.settings_due:
             self._guard.control()
+            return
+        connection.settings_due -= 1
+        if connection.settings_acknowledged:
             return
         connection.settings_acknowledged = True
         # Until now the peer may have counted with the protocol's default window, if that is larger than ours.
@@ -147,10 +150,10 @@ class ControlFrames:
             raise RemoteProtocolError(f"PING of {end - start} bytes", ErrorCodes.FRAME_SIZE_ERROR)
         opaque = data[start:end]
         if not flags & ACK:
-            self._guard.rider()
+            self._guard.ping(calls=self._connection.open_streams > 0)
             self._connection.outbox.control(ping_frame(opaque, ack=True))
             return
-        if self._connection.ping_acknowledged(opaque):
+        if self._connection.goodbye.ping_acknowledged(opaque):
             self._receiver.events.append(PingAcknowledged(opaque))
         else:
             self._guard.control()
@@ -201,6 +204,7 @@ class ControlFrames:
             self._receiver.break_stream(stream, ErrorCodes.FLOW_CONTROL_ERROR, "the stream's window overflows")
         else:
             stream.send_window += increment
+            stream.grants += 1
             if stream.out_size:
                 connection.outbox.schedule(stream)
 

@@ -53,6 +53,13 @@ class Ledger:
             return True
         return False
 
+    def grow_connection(self, size: int) -> None:
+        """Let the peer have ``size`` bytes on the way on the connection, if that is more than now."""
+        more = size - self.window.size
+        if more > 0:
+            self.window.resize(size)
+            self._outbox.control(window_update_frame(0, more))
+
     def settle(self, stream: Stream) -> None:
         """Nobody will read any more of a stream."""
         self.drop(stream.unread)

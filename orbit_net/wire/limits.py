@@ -7,11 +7,14 @@ sends in proportion to real traffic never counts: acknowledgements, pings betwee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from h2.errors import ErrorCodes
 
 from orbit_net.errors import ConfigurationError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from orbit_net.wire.keepalive import PingStrikes
 
 __all__ = ["FloodGuard", "FloodLimits", "TokenBucket"]
 
@@ -72,12 +75,28 @@ _UPDATES_PER_FRAME: Final = 4
 
 
 class FloodGuard:
-    """Counts what one peer does; each method raises :class:`RemoteProtocolError` when a limit is passed."""
+    """Counts what one peer does; each method raises :class:`RemoteProtocolError` when a limit is passed.
 
-    __slots__ = ("_control", "_due_updates", "_empty_run", "_resets", "_updates", "limits", "now", "useful")
+    ``answered``: headers or data were sent since the last PING. ``strikes`` judges the pings too, where there is one.
+    """
 
-    def __init__(self, limits: FloodLimits) -> None:
+    __slots__ = (
+        "_control",
+        "_due_updates",
+        "_empty_run",
+        "_resets",
+        "_strikes",
+        "_updates",
+        "answered",
+        "limits",
+        "now",
+        "useful",
+    )
+
+    def __init__(self, limits: FloodLimits, strikes: PingStrikes | None = None) -> None:
         self.limits = limits
+        self.answered = False
+        self._strikes = strikes
         self.now = 0.0
         self.useful = 0
         self._resets = TokenBucket(limits.resets, limits.resets_per_second)
@@ -98,6 +117,7 @@ class FloodGuard:
     def call_completed(self) -> None:
         """Allow one more reset for a call that was answered: who uses the answers may also abandon some."""
         self._resets.give(1)
+        self.answered = True
 
     def control(self) -> None:
         """Count a frame that does no work for any call."""
@@ -114,6 +134,13 @@ class FloodGuard:
         else:
             self.control()
 
+    def ping(self, *, calls: bool) -> None:
+        """Count a PING; ``calls`` tells whether the peer has calls open."""
+        if self._strikes is not None:
+            self._strikes.ping(self.now, calls=calls, answered=self.answered)
+            self.answered = False
+        self.rider()
+
     def window_update(self) -> None:
         """Count a WINDOW_UPDATE that no DATA of ours explains."""
         if self._due_updates:
@@ -124,6 +151,7 @@ class FloodGuard:
     def data_sent(self, frames: int) -> None:
         """Allow the window updates that our own DATA frames will cause, however late and many at once they come."""
         self._due_updates += frames * _UPDATES_PER_FRAME
+        self.answered = True
 
     def data(self, size: int) -> None:
         """Count a DATA frame of ``size`` bytes of payload."""

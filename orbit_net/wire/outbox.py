@@ -29,9 +29,9 @@ __all__ = ["Outbox"]
 class Outbox:
     """The bytes and streams that wait for the writer of one connection.
 
-    ``window`` is the connection's send window. ``finished`` collects streams whose last byte has been taken,
-    ``drained`` the watched ones whose queue has fallen to ``low_water``: the connection empties both lists after each
-    take.
+    ``window`` is the connection's send window, ``grants`` how often the peer opened it. ``finished`` collects streams
+    whose last byte has been taken, ``drained`` the watched ones whose queue has fallen to ``low_water``: the connection
+    empties both lists after each take.
     """
 
     __slots__ = (
@@ -44,6 +44,7 @@ class Outbox:
         "data_size",
         "drained",
         "finished",
+        "grants",
         "low_water",
         "max_frame_size",
         "window",
@@ -59,6 +60,7 @@ class Outbox:
         self.data_size = 0
         self.drained: list[Stream] = []
         self.finished: list[Stream] = []
+        self.grants = 0
         self.low_water = low_water
         self.max_frame_size = DEFAULT_MAX_FRAME_SIZE
         self.window = DEFAULT_WINDOW
@@ -96,6 +98,7 @@ class Outbox:
     def open_window(self, increment: int) -> None:
         """The peer allows ``increment`` more bytes on the connection."""
         self.window += increment
+        self.grants += 1
         if self.window > 0 and self._starved:
             self._ready.extend(self._starved.values())
             self._starved.clear()

@@ -40,6 +40,8 @@ class FrameReader:
     the whole flow-controlled length, the last one carries END_STREAM. ``on_headers(stream_id, block, end_stream)``
     comes once for a header block, whatever number of frames it took. ``on_frame(type, flags, stream_id, data, start,
     end)`` takes the rest.
+
+    ``unfinished_since`` is the ``now`` at which a frame other than DATA, or a header block, began that is not complete.
     """
 
     __slots__ = (
@@ -59,6 +61,8 @@ class FrameReader:
         "_on_headers",
         "_started",
         "_tail",
+        "now",
+        "unfinished_since",
     )
 
     def __init__(
@@ -88,6 +92,8 @@ class FrameReader:
         self._block = bytearray()
         self._block_frames = 0
         self._block_stream = 0
+        self.now = 0.0
+        self.unfinished_since: float | None = None
 
     @property
     def inside_frame(self) -> bool:
@@ -109,6 +115,8 @@ class FrameReader:
                 return
             data = bytes(self._tail)
             self._tail.clear()
+            if not self._block_stream:
+                self.unfinished_since = None
         position = 0 if self._started else self._start(data)
         if position < 0:
             return
@@ -152,6 +160,11 @@ class FrameReader:
             self._needed = FRAME_HEADER_SIZE
         if position < size:
             self._tail += data[position:]
+            self._unfinished()
+
+    def _unfinished(self) -> None:
+        if self.unfinished_since is None:
+            self.unfinished_since = self.now
 
     def _start(self, data: bytes) -> int:
         """Check how the peer begins; return where its first frame starts, or -1 when more bytes must tell."""
@@ -206,6 +219,7 @@ class FrameReader:
         self._block_stream = stream_id
         self._block_frames = 0
         self._data_flags = flags
+        self._unfinished()
         self._collect(data, start, end)
 
     def _continuation(self, stream_id: int, flags: int, data: bytes, start: int, end: int) -> None:
@@ -222,6 +236,7 @@ class FrameReader:
             block = bytes(self._block)
             self._block.clear()
             self._block_stream = 0
+            self.unfinished_since = None
             self._on_headers(stream_id, block, self._data_flags & END_STREAM == END_STREAM)
 
     def _collect(self, data: bytes, start: int, end: int) -> None:

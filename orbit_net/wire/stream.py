@@ -29,12 +29,14 @@ class Stream:
     Invariants: ``out_size`` is the sum of the pieces in ``out`` less ``out_offset``; ``unread`` is what the peer has
     sent and the application has not taken, in flow-controlled bytes. ``deaf``: whatever still arrives is dropped at
     once. ``wanted``: somebody waits for the next message. ``watched``: somebody waits for ``out`` to drain.
-    ``released``: the application is done with the stream, which is forgotten as soon as it is closed.
+    ``grants`` counts how often the peer opened ``send_window``. ``released``: the application is done with the stream,
+    which is forgotten as soon as it is closed.
     """
 
     __slots__ = (
         "assembler",
         "deaf",
+        "grants",
         "id",
         "out",
         "out_offset",
@@ -56,6 +58,7 @@ class Stream:
         self.send_phase = Phase.START
         self.receive_phase = Phase.START
         self.send_window = send_window
+        self.grants = 0
         self.receive_window = ReceiveWindow(receive_window)
         self.unread = 0
         self.wanted = False

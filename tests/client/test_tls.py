@@ -16,6 +16,7 @@ from orbit_net.net import Credentials, TlsStream
 from orbit_net.net.tlscontext import build_context
 from orbit_net.server import Server, ServerSettings, current_call
 from orbit_net.status import Status
+from orbit_net.wire import PatienceSettings
 from rawpeer import PREFACE, RawPeer
 from settle import until
 
@@ -423,7 +424,7 @@ async def test_a_reset_alone():
 
 async def test_a_slow_handshake(site, caplog):
     """A client that does not go on is cut off after the limit, and others are served meanwhile."""
-    settings = ServerSettings(handshake_timeout=0.2)
+    settings = ServerSettings(patience=PatienceSettings(handshake=0.2))
     with anyio.fail_after(HANG):
         async with Server([Echo()], codec=RawCodec(), tls=site.for_server(), settings=settings) as server:
             ours, theirs = memory_pair()

@@ -11,7 +11,7 @@ from orbit_net.client import Channel
 from orbit_net.errors import ConfigurationError
 from orbit_net.net import Credentials, TlsConfig, tls_for
 from orbit_net.net.tlscontext import signature
-from orbit_net.server import Server, ServerSettings
+from orbit_net.server import Server
 from settle import until
 
 
@@ -39,13 +39,6 @@ def test_values_that_cannot_be_meant(values, words):
 def test_secrets_are_not_shown(tmp_path):
     """The password stays out of the text of a config."""
     assert "hunter2" not in repr(TlsConfig(certificate=tmp_path / "x", password="hunter2"))
-
-
-def test_handshake_timeout():
-    """The limit of a handshake is 10 s (the checklist of slow handshakes), and must be positive."""
-    assert ServerSettings().handshake_timeout == 10.0
-    with pytest.raises(ConfigurationError, match="handshake_timeout"):
-        ServerSettings(handshake_timeout=0)
 
 
 def test_targets_and_tls():
