@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .peers import ACTOR_ASYNCIO, ACTOR_GRPCLIB, ACTOR_TRIO, GRPCIO, GRPCLIB, ORBIT_ASYNCIO, ORBIT_TRIO, Peer
-from .workloads import ACTOR_PING_PONG, ACTOR_PIPELINED, PING_PONG, PIPELINED, UNARY, Workload
+from .peers import (
+    ACTOR_ASYNCIO,
+    ACTOR_GRPCLIB,
+    ACTOR_TRIO,
+    GRPCIO,
+    GRPCLIB,
+    GZIP_ASYNCIO,
+    GZIP_GRPCIO,
+    GZIP_TRIO,
+    ORBIT_ASYNCIO,
+    ORBIT_TRIO,
+    TLS_ASYNCIO,
+    TLS_GRPCIO,
+    TLS_GRPCLIB,
+    TLS_TRIO,
+    Peer,
+)
+from .workloads import ACTOR_PING_PONG, ACTOR_PIPELINED, PING_PONG, PIPELINED, TEXT_UNARY, UNARY, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +58,24 @@ ACTORS = Table(
     references=(ACTOR_GRPCLIB.name,),
 )
 
-TABLES = {table.name: table for table in (CALLS, ACTORS)}
+TLS = Table(
+    name="tls",
+    title="CPU time per call over TLS, 100-byte payload, raw bytes",
+    sides=("client", "server"),
+    workloads=(UNARY, PIPELINED),
+    peers=(TLS_ASYNCIO, TLS_TRIO, TLS_GRPCLIB, TLS_GRPCIO),
+    subjects=(TLS_ASYNCIO.name, TLS_TRIO.name),
+    references=(TLS_GRPCLIB.name, TLS_GRPCIO.name),
+)
+
+COMPRESSION = Table(
+    name="compression",
+    title="CPU time per call with gzip both ways, 10 kB of JSON",
+    sides=("client", "server"),
+    workloads=(TEXT_UNARY,),
+    peers=(GZIP_ASYNCIO, GZIP_TRIO, GZIP_GRPCIO),
+    subjects=(GZIP_ASYNCIO.name, GZIP_TRIO.name),
+    references=(GZIP_GRPCIO.name,),
+)
+
+TABLES = {table.name: table for table in (CALLS, TLS, COMPRESSION, ACTORS)}

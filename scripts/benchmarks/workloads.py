@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -99,6 +100,22 @@ async def _send_all(stream: Duplex, payload: Any, calls: int) -> None:
 UNARY = Workload("unary", "unary, 64 in flight, one connection", "call", partial(_unary, in_flight=64))
 PING_PONG = Workload("ping-pong", "ping-pong on one bidi stream", "round trip", _ping_pong)
 PIPELINED = Workload("pipelined", "bidi stream, pipelined", "message", _pipelined)
+
+
+def _text() -> bytes:
+    """Return JSON of some variety: gzip makes about a fifth of it."""
+    rows = [{"id": index, "name": f"player-{index * 7919 % 1000}", "score": index * 31 % 97} for index in range(200)]
+    return json.dumps(rows).encode()
+
+
+TEXT_UNARY = Workload(
+    "text-unary",
+    "unary, 16 in flight, 10 kB of JSON",
+    "call",
+    partial(_unary, in_flight=16),
+    payload_bytes=len(_text()),
+    make=_text,
+)
 
 
 def _actor_message() -> Any:

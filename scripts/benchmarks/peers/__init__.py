@@ -49,5 +49,15 @@ ACTOR_ASYNCIO = Peer("orbit_net/asyncio, actors", "orbit_actors", "asyncio", ("o
 ACTOR_TRIO = Peer("orbit_net/trio, actors", "orbit_actors", "trio", ("orbit_net", "trio"), "orbit_net")
 ACTOR_GRPCLIB = Peer("grpclib + betterproto2", "grpclib_actors", "asyncio", ("grpclib", "betterproto2"), "grpclib")
 
+TLS_ASYNCIO = Peer("orbit_net/asyncio, TLS", "orbit_tls", "asyncio", ("orbit_net", "cryptography"), "orbit_net")
+TLS_TRIO = Peer("orbit_net/trio, TLS", "orbit_tls", "trio", ("orbit_net", "trio", "cryptography"), "orbit_net")
+TLS_GRPCLIB = Peer("grpclib, TLS", "grpclib_tls", "asyncio", ("grpclib", "cryptography"), "grpclib")
+TLS_GRPCIO = Peer("grpcio aio, TLS", "grpcio_tls", "asyncio", ("grpc", "cryptography"), "grpcio")
+
+GZIP_ASYNCIO = Peer("orbit_net/asyncio, gzip", "orbit_gzip", "asyncio", ("orbit_net",), "orbit_net")
+GZIP_TRIO = Peer("orbit_net/trio, gzip", "orbit_gzip", "trio", ("orbit_net", "trio"), "orbit_net")
+GZIP_GRPCIO = Peer("grpcio aio, gzip", "grpcio_gzip", "asyncio", ("grpc",), "grpcio")
+
 _ALL = (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO, ACTOR_ASYNCIO, ACTOR_TRIO, ACTOR_GRPCLIB)
-PEERS = {peer.name: peer for peer in _ALL}
+_ENCODED = (TLS_ASYNCIO, TLS_TRIO, TLS_GRPCLIB, TLS_GRPCIO, GZIP_ASYNCIO, GZIP_TRIO, GZIP_GRPCIO)
+PEERS = {peer.name: peer for peer in _ALL + _ENCODED}

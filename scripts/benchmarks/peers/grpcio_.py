@@ -26,22 +26,35 @@ async def _echo(requests: Any, context: Any) -> AsyncGenerator[bytes, None]:
 
 
 @asynccontextmanager
-async def serve() -> AsyncGenerator[str, None]:
+async def serve(
+    credentials: grpc.ServerCredentials | None = None, compression: grpc.Compression | None = None
+) -> AsyncGenerator[str, None]:
     methods = {
         UNARY.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(_unary),
         STREAM.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(_echo),
     }
-    server = grpc.aio.server()
+    server = grpc.aio.server(compression=compression)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(grace=None)
 
 
 @asynccontextmanager
-async def connect(address: str) -> AsyncGenerator[Connection, None]:
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+async def connect(
+    address: str,
+    credentials: grpc.ChannelCredentials | None = None,
+    compression: grpc.Compression | None = None,
+) -> AsyncGenerator[Connection, None]:
+    if credentials is None:
+        opened = grpc.aio.insecure_channel(address, options=_OPTIONS, compression=compression)
+    else:
+        opened = grpc.aio.secure_channel(address, credentials, options=_OPTIONS, compression=compression)
+    async with opened as channel:
         yield Connection(channel.unary_unary(UNARY), partial(_stream, channel.stream_stream(STREAM)))
 
 

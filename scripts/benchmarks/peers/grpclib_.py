@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -46,22 +47,22 @@ class _Echo:
 
 
 @asynccontextmanager
-async def serve() -> AsyncGenerator[str, None]:
+async def serve(tls: ssl.SSLContext | None = None) -> AsyncGenerator[str, None]:
     server = Server([_Echo()], codec=_Raw())
     # asyncio turns Nagle's algorithm off only on sockets whose protocol is named; with it, streams start 40 ms late
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         host, port = listener.getsockname()
-        await server.start(sock=listener)
+        await server.start(sock=listener, ssl=tls)
         yield f"{host}:{port}"
         # no wait_closed(): from Python 3.12 on it waits for connections that close() leaves open
         server.close()
 
 
 @asynccontextmanager
-async def connect(address: str) -> AsyncGenerator[Connection, None]:
+async def connect(address: str, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Connection, None]:
     host, _, port = address.rpartition(":")
-    async with Channel(host, int(port), codec=_Raw()) as channel:
+    async with Channel(host, int(port), codec=_Raw(), ssl=tls) as channel:
         unary = UnaryUnaryMethod(channel, UNARY, bytes, bytes)
         yield Connection(unary, partial(_stream, StreamStreamMethod(channel, STREAM, bytes, bytes)))
 

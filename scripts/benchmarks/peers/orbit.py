@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from grpclib.const import Cardinality, Handler
 
@@ -48,16 +49,16 @@ class _Echo(Service):
 
 
 @asynccontextmanager
-async def serve() -> AsyncGenerator[str, None]:
-    async with Server([_Echo()], codec=_Raw()) as server:
+async def serve(**options: Any) -> AsyncGenerator[str, None]:
+    async with Server([_Echo()], codec=_Raw(), **options) as server:
         addresses = await server.listen("127.0.0.1:0")
         yield addresses[0]
         server.close()
 
 
 @asynccontextmanager
-async def connect(address: str) -> AsyncGenerator[Connection, None]:
-    async with Channel(address, codec=_Raw()) as channel:
+async def connect(address: str, **options: Any) -> AsyncGenerator[Connection, None]:
+    async with Channel(address, codec=_Raw(), **options) as channel:
         stub = _EchoStub(channel)
         yield Connection(stub.unary, partial(_stream, stub))
 
