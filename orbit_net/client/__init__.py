@@ -1,13 +1,18 @@
 """The client side: channels, calls and stubs."""
 
 from orbit_net.client.backoff import BackoffPolicy
+from orbit_net.client.breaker import BreakerPolicy, BreakerState
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
+from orbit_net.client.endpoint import PooledConnection
 from orbit_net.client.outgoing import OutgoingCall
+from orbit_net.client.pool import ConnectionPool
+from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, PoolStats
 from orbit_net.client.service_config import MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Connectivity
+from orbit_net.client.transport import TransportConfig
 from orbit_net.context import detached
 from orbit_net.net import Certificate, TlsConfig
 from orbit_net.wire import KeepaliveSettings
@@ -15,16 +20,23 @@ from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = [
     "BackoffPolicy",
+    "BreakerPolicy",
+    "BreakerState",
     "Certificate",
     "Channel",
     "ChannelSettings",
     "ClientStream",
+    "ConnectionPool",
+    "ConnectionStats",
     "Connectivity",
+    "EndpointStats",
     "KeepaliveSettings",
     "Metadata",
     "MetadataLike",
     "MethodConfig",
     "OutgoingCall",
+    "PoolStats",
+    "PooledConnection",
     "ResponseStream",
     "RetryPolicy",
     "RetrySettings",
@@ -32,5 +44,6 @@ __all__ = [
     "ServiceConfig",
     "Stub",
     "TlsConfig",
+    "TransportConfig",
     "detached",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from h2.errors import ErrorCodes
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
     from orbit_net.net import Connection, Peer, Stream, Timer, Timers
     from orbit_net.wire.hpack import Field
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "Watcher"]
 
 _TOO_LATE = "Deadline exceeded"
 _CLOCK_SLACK = 0.1
 """Seconds by which a server that enforces the deadline may be ahead of our own timer."""
+
+
+class Watcher(Protocol):
+    """Who wants to know of a call's beginning and end: a pool."""
+
+    def begun(self) -> Failure | None:
+        """The call begins, unless this returns why it must not."""
+
+    def ended(self, status: Status | None) -> None:
+        """The call is over, begun or not, with ``status``, or None when its caller left before there was one."""
 
 
 class Attempt:
@@ -43,7 +53,6 @@ class Attempt:
     """
 
     __slots__ = (
-        "_again",
         "_cause",
         "_connected",
         "_method",
@@ -55,6 +64,7 @@ class Attempt:
         "_timer",
         "_timers",
         "_waiting",
+        "_watcher",
         "closed",
         "deadline",
         "delayed",
@@ -79,6 +89,7 @@ class Attempt:
         fields: Sequence[Field],
         wait_for_ready: bool,
         retry: bool,
+        watcher: Watcher | None = None,
     ) -> None:
         self.deadline = deadline
         self.fields = fields
@@ -96,8 +107,8 @@ class Attempt:
         self._retrying = retrying
         self._method = method
         self._retry = retry
+        self._watcher = watcher
         self._retries: Retries | None = None
-        self._again = False
         self._timer: Timer | None = None
         self._cause: BaseException | None = None
         self._connected: anyio.Event | None = None
@@ -109,6 +120,11 @@ class Attempt:
 
         Cancellation takes the call out of the row; the next operation asks again.
         """
+        if self._watcher is not None:
+            refusal = self._watcher.begun()
+            if refusal is not None:
+                self._watcher = None
+                raise self.fail(refusal)
         if self.deadline is not None:
             if self.deadline <= anyio.current_time():
                 raise self.fail(Failure(Status.DEADLINE_EXCEEDED, _TOO_LATE))
@@ -152,8 +168,9 @@ class Attempt:
         early: list[Field] = []
         if self.deadline is not None:
             early.append((b"grpc-timeout", encode_timeout(max(self.deadline - anyio.current_time(), 1e-9))))
-        if self._retries is not None and self._retries.previous:
-            early.append((b"grpc-previous-rpc-attempts", b"%d" % self._retries.previous))
+        retries = self._retries
+        if retries is not None and retries.previous:
+            early.append((b"grpc-previous-rpc-attempts", b"%d" % retries.previous))
         method = self._method
         try:
             self.stream = connection.open_stream(method.template, self.fields, early, method.max_receive)
@@ -162,7 +179,7 @@ class Attempt:
         else:
             self.peer = connection.peer
             # Here, and not by the task that waits: it may be cancelled, and another one may send before it wakes up.
-            if self._again:
+            if retries is not None:
                 self.replay.send_again(self.stream)
         self._wake()
 
@@ -272,7 +289,6 @@ class Attempt:
             pushback = None if trailers is None else read_pushback(trailers.get(b"grpc-retry-pushback-ms"))
         if status is Status.OK or not (again or self._delay(status, pushback)):
             return False
-        self._again = True
         stream.release()
         self.stream = None
         self._submitted = False
@@ -296,12 +312,24 @@ class Attempt:
             self.delayed = False
             self._retrying.remove(self)
 
+    def _status(self) -> Status | None:
+        stream = self.stream
+        failure = self.failure or (None if stream is None else stream.failure)
+        if failure is not None:
+            late = failure.error_code == ErrorCodes.CANCEL and self._is_late()
+            return Status.DEADLINE_EXCEEDED if late else failure.status
+        return outcome_of(stream.trailers).status if stream is not None and stream.ended else None
+
     def close(self) -> None:
         """Let go of the stream, the timer, what was kept of the messages, and the place in the row."""
+        if self._watcher is not None:
+            watcher, self._watcher = self._watcher, None
+            watcher.ended(self._status())
         self.closed = self.over = True
         if self._timer is not None:
             self._timers.cancel(self._timer)
-        self.replay.commit()
+        if not self.replay.committed:
+            self.replay.commit()
         if self.stream is not None:
             self.stream.release()
         else:

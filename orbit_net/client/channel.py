@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
     from grpclib.const import Cardinality
 
+    from orbit_net.client.attempt import Watcher
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.codec import AnyCodec
@@ -138,13 +139,25 @@ class Channel:
         if self._tasks is not None or self.state is Connectivity.SHUTDOWN:
             raise ConfigurationError("a channel can be entered once; make a new one")
         compat.install()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self.timers.run)
-        if self.tls is not None:
-            self._tasks.start_soon(self.tls.watch)
-        self.subchannel.start(self._tasks)
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        tasks.start_soon(self.run)
+        self.attach(tasks)
         return self
+
+    def attach(self, tasks: TaskGroup) -> None:
+        """Use the task group of an owner, who calls :meth:`run` and :meth:`close`, instead of ``async with``."""
+        self._tasks = tasks
+        self.subchannel.start(tasks)
+
+    async def run(self) -> None:
+        """Watch the time and the files of certificates, until cancelled."""
+        if self.tls is None:
+            await self.timers.run()
+        else:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.timers.run)
+                tasks.start_soon(self.tls.watch)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -188,6 +201,7 @@ class Channel:
         metadata: MetadataLike | None = None,
         wait_for_ready: bool | None = None,
         retry: bool = True,
+        watcher: Watcher | None = None,
         compression: str | None = None,
     ) -> ClientStream[Request, Reply]:
         """Return a call of the method ``name`` (``/package.Service/Method``), to be entered with ``async with``.
@@ -197,7 +211,7 @@ class Channel:
         ``metadata`` is validated here: :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``:
         a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
         takes no notice of its retry policy. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the
-        channel's.
+        channel's. ``watcher`` is told when the call begins and ends.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
@@ -217,6 +231,7 @@ class Channel:
             fields=encode_metadata(metadata) if metadata else (),
             wait_for_ready=method.wait_for_ready if wait_for_ready is None else wait_for_ready,
             retry=retry,
+            watcher=watcher,
         )
         return ClientStream(self, method, attempt, cardinality, request_type, reply_type)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.call import ClientStream
     from orbit_net.client.channel import Channel
+    from orbit_net.client.endpoint import PooledConnection
     from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = ["ResponseStream", "Stub"]
@@ -106,7 +107,7 @@ class Stub:
 
     def __init__(
         self,
-        channel: Channel,
+        channel: Channel | PooledConnection,
         *,
         timeout: float | None = None,
         deadline: Deadline | None = None,

@@ -85,6 +85,11 @@ class Subchannel:
         """Name the task group that connections run in; nothing is connected yet."""
         self._tasks = tasks
 
+    @property
+    def capacity(self) -> int | None:
+        """How many calls the server takes at a time on the connection; None while there is no connection."""
+        return None if self._current is None else self._current.wire.peer.max_concurrent_streams
+
     # --- calls -----------------------------------------------------------------------------------
 
     def submit(self, call: Pending) -> None:

@@ -204,7 +204,7 @@ async def test_full_duplex(how):
 
             async def send():
                 await call.send_message(b"1")
-                await until(lambda: call._attempt._again)
+                await until(lambda: call._attempt._retries)
                 await call.send_message(b"2")
                 await call.end()
 

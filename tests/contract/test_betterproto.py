@@ -12,7 +12,7 @@ from grpclib.const import Status
 from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.metadata import Deadline
 
-from orbit_net.client import Channel, compat
+from orbit_net.client import Channel, ConnectionPool, compat
 from orbit_net.errors import LocalProtocolError, RpcError
 from orbit_net.server import Server, current_call
 from patience import until_begun
@@ -694,3 +694,21 @@ async def test_other_channels_keep_their_method(relay):
 async def test_stub_imported_after_the_channel():
     """Both packages are patched by the time a channel is entered, whichever came first."""
     assert hasattr(betterproto2.grpclib.grpclib_client.ServiceStub._stream_stream, "__wrapped__")
+
+
+async def test_on_a_pool(relay):
+    """A generated stub takes what a pool gives like a channel, all four kinds of call included."""
+
+    async def notes():
+        for number in (1, 2):
+            yield relay.Note(number=number)
+
+    async with Server([service(relay)()]) as server:
+        [target] = await server.listen("127.0.0.1:0")
+        async with ConnectionPool() as pool:
+            stub = relay.RelayStub(await pool.get_connection(target))
+            assert await stub.say(relay.Note(text="x")) == relay.Reply(text="X")
+            assert [reply.number async for reply in stub.count(relay.Note(number=3))] == [0, 1, 2]
+            assert await stub.sum(notes()) == relay.Reply(number=3)
+            assert [reply.number async for reply in stub.chat(notes())] == [1, 2]
+            assert (await pool.get_stats()).total_requests == 4
