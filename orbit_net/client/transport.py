@@ -12,6 +12,7 @@ from orbit_net.client.service_config import MAX_ATTEMPTS, MethodConfig, RetryPol
 from orbit_net.client.settings import ChannelSettings
 from orbit_net.errors import ConfigurationError
 from orbit_net.status import Status
+from orbit_net.wire import KeepaliveSettings
 
 __all__ = ["TransportConfig"]
 
@@ -75,7 +76,15 @@ class TransportConfig:
     def channel_settings(self) -> ChannelSettings:
         """Return the settings of each channel."""
         initial = seconds_of(self.retry_backoff_initial)
+        timeout = self.keep_alive_timeout
         return ChannelSettings(
+            keepalive=KeepaliveSettings(
+                time=_optional(self.keep_alive_interval),
+                timeout=KeepaliveSettings().timeout if timeout is None else seconds_of(timeout),
+                tcp_time=_optional(self.tcp_keepalive),
+            ),
+            idle_timeout=None,  # the pool decides what is idle
+            adaptive_window=self.http2_adaptive_window,
             max_receive_message=self.max_message_size,
             max_send_message=self.max_message_size,
             connect_timeout=seconds_of(self.connect_timeout),
@@ -105,6 +114,10 @@ class TransportConfig:
 def seconds_of(duration: float | timedelta) -> float:
     """Return a duration in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _optional(duration: float | timedelta | None) -> float | None:
+    return None if duration is None else seconds_of(duration)
 
 
 def _seconds(name: str, value: Any) -> float:

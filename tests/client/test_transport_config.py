@@ -86,3 +86,16 @@ def test_a_wrong_field(wrong):
     [name] = wrong
     with pytest.raises(ConfigurationError, match=rf"TransportConfig\.{name} is .*; it must be "):
         TransportConfig(**wrong)
+
+
+def test_keeping_alive():
+    """Both kinds of keepalive and the adaptive window reach the connection; None switches the probing off."""
+    settings = TransportConfig(keep_alive_interval=40, keep_alive_timeout=4, tcp_keepalive=5).channel_settings()
+    upkeep = settings.upkeep()
+    assert (upkeep.keepalive.time, upkeep.keepalive.timeout, upkeep.keepalive.tcp_time) == (40, 4, 5)
+    assert upkeep.adaptive_window
+    off = TransportConfig(
+        keep_alive_interval=None, keep_alive_timeout=None, tcp_keepalive=None, http2_adaptive_window=False
+    ).channel_settings()
+    assert (off.keepalive.time, off.keepalive.timeout, off.keepalive.tcp_time) == (None, 20, None)
+    assert not off.upkeep().adaptive_window
