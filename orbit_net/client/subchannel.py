@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["Connectivity", "Pending", "Subchannel"]
 
 _log = logging.getLogger("orbit_net.client")
+
+
+_FAREWELLS: Final = 3
+"""How often in a row a server may say goodbye to a connection that was just made, before that is a failure.
+
+It drained while the connection waited to be accepted; another server, or its successor, answers the next attempt.
+"""
+
+
+class _Farewell(ConnectError):
+    """The server ended the connection in good order before it was used."""
 
 
 class Connectivity(Enum):
@@ -132,12 +143,17 @@ class Subchannel:
         self._tasks.start_soon(self._attempts)
 
     async def _attempts(self) -> None:
+        farewells = 0
         while True:
             self.state = Connectivity.CONNECTING
             started = anyio.current_time()
             error = await self._attempt()
             if error is None or self.state is Connectivity.SHUTDOWN:
                 return
+            if isinstance(error, _Farewell) and farewells < _FAREWELLS:
+                farewells += 1
+                continue
+            farewells = 0
             self._failures += 1
             self.error = error
             self.state = Connectivity.TRANSIENT_FAILURE
@@ -189,6 +205,8 @@ class Subchannel:
         return None
 
     def _why(self, connection: Connection) -> OrbitError:
+        if connection.error is None and connection.wire.goaway_received is not None:
+            return _Farewell(f"no gRPC connection to {self._name}: the server is going away")
         reason = connection.error or "the connection was closed"
         return ConnectError(f"no gRPC connection to {self._name}: {reason}")
 

@@ -332,3 +332,42 @@ async def test_an_unclean_goaway_names_its_reason():
                 await call.recv_message()
         assert raised.value.status is Status.UNAVAILABLE
         assert "too_many_pings" in raised.value.message
+
+
+async def farewell(peer):
+    """Say goodbye together with the SETTINGS, so that the connection is never used."""
+    await peer.send(peer.settings(), peer.goaway(0))
+
+
+async def test_a_server_that_goes_while_it_accepts():
+    """A goodbye before the first call is no failed attempt: the next one is made at once, and no call is refused."""
+    made = []
+
+    async def script(peer):
+        made.append(peer)
+        if len(made) <= 3:
+            await farewell(peer)
+        else:
+            await peer.accept()
+            await answer(peer, [])
+
+    async with scripted(script) as (channel, stub):
+        assert await stub.unary(b"x") == b"x"
+        assert len(made) == 4
+        assert channel.state is Connectivity.READY
+
+
+async def test_a_server_that_always_goes():
+    """Goodbyes without end are a failure, with the usual backoff: the call is refused."""
+    made = []
+
+    async def script(peer):
+        made.append(peer)
+        await farewell(peer)
+
+    async with scripted(script) as (channel, stub):
+        with pytest.raises(RpcError, match="the server is going away") as caught:
+            await stub.unary(b"x")
+        assert caught.value.status is Status.UNAVAILABLE
+        assert len(made) == 4
+        assert channel.state is Connectivity.TRANSIENT_FAILURE
