@@ -21,6 +21,7 @@ from orbit_net.net.delivery import Delivery
 from orbit_net.net.socket import peer_of
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.upkeep import Upkeep
+from orbit_net.net.writer import Writer
 from orbit_net.wire import Connection as Wire
 from orbit_net.wire import FloodLimits, WireSettings
 from orbit_net.wire.frames import MAX_STREAM_ID
@@ -85,6 +86,8 @@ class Connection:
         self.on_change = on_change
         self._transport = transport
         self._streams: dict[int, Stream] = {}
+        self.writer = Writer(self.wire, transport, self._streams)
+        self.wake_writer = self.writer.wake
         self.deliver = Delivery(self, self._streams, on_request).deliver
         self._upkeep_settings = upkeep
         self._chance = chance
@@ -93,9 +96,6 @@ class Connection:
         self._ending = False
         self._gone = anyio.Event()
         self._read_over = anyio.Event()
-        self._writer_idle: anyio.Event | None = None
-        self._flushed: anyio.Event | None = None
-        self.handed = 0  # the headers of all streams below this id were given to the transport
         self._scope = anyio.CancelScope()
         self._read_scope = anyio.CancelScope()
 
@@ -192,7 +192,7 @@ class Connection:
     def _end(self) -> None:
         """Nothing more will be queued: let the writer flush and stop."""
         if not self._ending:
-            self._ending = True
+            self._ending = self.writer.stopping = True
             self._scope.deadline = anyio.current_time() + _FLUSH
             self.wake_writer()
             self.changed()
@@ -200,6 +200,7 @@ class Connection:
     def _fail_all(self, failure: Failure) -> None:
         for stream in list(self._streams.values()):
             stream.fail(failure)
+        self.writer.dismiss()
 
     def changed(self) -> None:
         """Tell the owner that something may matter to it."""
@@ -238,6 +239,8 @@ class Connection:
         wire.release(stream.id)
         if self._upkeep is not None and self._upkeep.counts_idle:
             self._upkeep.released_at = anyio.current_time()
+        if self.writer.crowd:
+            self.writer.reconsider()
         if wire.wants_write:
             self.wake_writer()
         if wire.drained:
@@ -254,30 +257,10 @@ class Connection:
 
     # --- the writer ------------------------------------------------------------------------------
 
-    def wake_writer(self) -> None:
-        """Say that there may be something to write."""
-        idle = self._writer_idle
-        if idle is not None:
-            self._writer_idle = None
-            idle.set()
-
     async def _write(self) -> None:
-        wire, transport = self.wire, self._transport
+        transport = self._transport
         try:
-            while True:
-                data = wire.data_to_send()
-                if wire.outbox.drained:
-                    self._make_room()
-                if self._flushed is not None:
-                    self._flushed.set()
-                if data:
-                    self.handed = wire.next_stream_id
-                    await transport.send(data)
-                elif self._ending or wire.drained:
-                    break
-                else:
-                    self._writer_idle = idle = anyio.Event()
-                    await idle.wait()
+            await self.writer.run()
             self._ending = True
             send_eof = getattr(transport, "send_eof", None)
             if send_eof is not None:
@@ -288,12 +271,6 @@ class Connection:
                 await self._read_over.wait()
             self._lose(f"writing failed: {_describe(error)}", error)
             self._read_scope.cancel()
-
-    def _make_room(self) -> None:
-        for stream_id in self.wire.take_drained():
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                stream.make_room()
 
     # --- the reader ------------------------------------------------------------------------------
 
@@ -320,6 +297,8 @@ class Connection:
                 self.deliver(events)
             if measured is not None:
                 measured.received(len(data), now)
+            if self.writer.crowd:
+                self.writer.reconsider()
             if wire.outbox.pending:
                 self.wake_writer()
                 if wire.outbox.control_size > wire.guard.limits.control_backlog:
@@ -327,10 +306,8 @@ class Connection:
 
     async def _flush_control(self) -> None:
         """Stop reading while the answers that the peer provoked are not leaving (CVE-2019-9512 and kin)."""
-        self._flushed = anyio.Event()
         with anyio.move_on_after(_STALL) as stalled:
-            await self._flushed.wait()
-        self._flushed = None
+            await self.writer.flushed()
         if stalled.cancelled_caught:
             self._lose(f"the peer read nothing for {_STALL:.0f} s and went on asking", None)
             self._scope.cancel()
@@ -379,7 +356,7 @@ class Connection:
             # What is queued will not be sent any more, so that these streams certainly never reached the peer.
             self.wire.outbox.clear()
             for stream_id, stream in self._streams.items():
-                if stream_id >= self.handed:
+                if stream_id >= self.writer.handed:
                     stream.fail(replace(failure, unprocessed=True, unsent=True))
         self._fail_all(failure)
 

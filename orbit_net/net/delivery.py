@@ -93,7 +93,7 @@ class Delivery:
             case StreamReset(stream_id, error_code):
                 self._fail_stream(stream_id, reset_failure(error_code))
             case StreamFailed(stream_id, status, reason, _, unprocessed):
-                unsent = unprocessed and stream_id >= self._connection.handed
+                unsent = unprocessed and stream_id >= self._connection.writer.handed
                 self._fail_stream(stream_id, Failure(status, reason, unprocessed=unprocessed, unsent=unsent))
             case ConnectionFailed(error):
                 self._connection.failed(error)

@@ -163,6 +163,12 @@ class Stream:
         self.connection.wake_writer()
         return has_room
 
+    async def turn(self, size: int) -> None:
+        """Wait until a message of ``size`` bytes may be queued on the connection, or the stream has failed."""
+        writer = self.connection.writer
+        while not (self.failure or self.released or writer.has_turn(self.id, size)):
+            await writer.turn(self.id, size)
+
     def send_end(self) -> None:
         """Queue the end of a request."""
         self.connection.wire.send_end(self.id)

@@ -59,6 +59,9 @@ class Upkeep:
         self._idle_since: float | None = born
         self._opened = 0
         self._drain_due = _NEVER
+        self._stall = settings.patience.stall
+        self._writes = 0
+        self._writing_since = born
         self.scope = anyio.CancelScope()
         self._nudged: anyio.Event | None = None
 
@@ -85,6 +88,7 @@ class Upkeep:
         connection.deliver(self._patience.check(now))
         self._keep_alive(now, calls=calls)
         self._grow_old(now)
+        self._watch_writer(now)
         self._finish_drain(now)
         connection.flush()
         return self._due(now, calls=calls)
@@ -137,6 +141,14 @@ class Upkeep:
             self._connection.close("the connection was idle", debug=farewell.reason)
         else:
             self._connection.drain(farewell.reason)
+
+    def _watch_writer(self, now: float) -> None:
+        """Give up a peer that reads nothing at all (CVE-2019-9511); its windows may be as open as can be."""
+        writer = self._connection.writer
+        if writer.idle or writer.writes != self._writes:
+            self._writes, self._writing_since = writer.writes, now
+        elif now >= self._writing_since + self._stall:
+            self._connection.give_up(f"the peer read nothing for {self._stall:g} s", b"slow_reader")
 
     def _finish_drain(self, now: float) -> None:
         goodbye = self._wire.goodbye

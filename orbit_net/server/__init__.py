@@ -1,6 +1,7 @@
 """The server side: services, calls and their end."""
 
 from orbit_net.net import Certificate, TlsConfig
+from orbit_net.server.admission import ConnectionLimits
 from orbit_net.server.call import ServerStream, current_call
 from orbit_net.server.server import Server
 from orbit_net.server.service import Service
@@ -10,6 +11,7 @@ from orbit_net.wire import FloodLimits, LifeSettings, PatienceSettings, ServerKe
 
 __all__ = [
     "Certificate",
+    "ConnectionLimits",
     "FloodLimits",
     "LifeSettings",
     "PatienceSettings",

@@ -93,9 +93,10 @@ class Answering(Hooked, Generic[Reply]):
     async def send_message(self, message: Reply, *, compress: bool = True) -> None:
         """Send one message, with the response headers before the first.
 
-        Returns when the message is queued, and waits while more than the high-water mark is queued on this call. In a
-        call that compresses, ``compress=False`` sends this message as it is. Raises :class:`EncodeError` for a message
-        that does not fit its type.
+        Returns when the message is queued, and waits while more than the high-water mark of 64 KiB is queued on this
+        call; before that, unless the message is small, while 4 MiB are queued on its connection. In a call that
+        compresses, ``compress=False`` sends this message as it is. Raises :class:`EncodeError` for a message that does
+        not fit its type.
         """
         if self._trailers_sent:
             raise LocalProtocolError("the call was already answered")
@@ -120,8 +121,12 @@ class Answering(Hooked, Generic[Reply]):
         if self._compression is not None and compress:
             data = codings.compress(data, self._compression)
         self._sent += 1
-        if not self._stream.send(data):
-            await self._stream.room()
+        stream = self._stream
+        if stream.connection.wire.outbox.crowded:
+            await stream.turn(len(data))
+            self._check_open()
+        if not stream.send(data):
+            await stream.room()
 
     async def send_trailing_metadata(
         self,

@@ -13,7 +13,8 @@ from grpclib.events import _DispatchServerEvents
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.errors import ConfigurationError, ConnectError
 from orbit_net.interceptor import compose
-from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, prepare, tls_for
+from orbit_net.net import Connection, Credentials, Timers, listen, parse_address, peer_of, tls_for
+from orbit_net.server.acceptor import Acceptor
 from orbit_net.server.call import ServerStream
 from orbit_net.server.request import read_request
 from orbit_net.server.response import headers_template, http_template, status_fields
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from types import TracebackType
 
-    from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup, TaskStatus
+    from anyio.abc import ByteStream, TaskGroup, TaskStatus
     from grpclib.const import Handler, Status
 
     from orbit_net.codec import AnyCodec
@@ -39,8 +40,6 @@ _log = logging.getLogger("orbit_net.server")
 
 _CLOSE_GRACE: Final = 2.0
 """Seconds that leaving the server waits for the last frames to be read by the clients."""
-_ACCEPT_PAUSE: Final = 0.1
-"""Seconds to wait when the system has no more file descriptors, instead of giving up the listener."""
 
 
 class Server:
@@ -92,7 +91,7 @@ class Server:
         self._random = random or Random()
         self._tasks: TaskGroup | None = None
         self._workers: Workers | None = None
-        self._accepting: dict[Listener[SocketStream], anyio.CancelScope] = {}
+        self._acceptor = Acceptor(self.settings, self.serve_stream)
         self._connections: set[Connection] = set()
         self._addresses: list[str] = []
         self._draining = False
@@ -139,8 +138,7 @@ class Server:
             tls_for(address, self.tls.config)
         listeners, targets = await listen(where, backlog=self.settings.backlog)
         for listener in listeners:
-            scope = self._accepting[listener] = anyio.CancelScope(shield=True)
-            tasks.start_soon(self._accept, listener, scope)
+            self._acceptor.start(tasks, listener)
         self._addresses += targets
         return targets
 
@@ -205,7 +203,7 @@ class Server:
         server draining.
         """
         self._draining = True
-        self._stop_accepting()
+        self._acceptor.stop()
         for connection in list(self._connections):
             connection.drain()
         with anyio.move_on_after(grace):
@@ -216,7 +214,7 @@ class Server:
     def close(self) -> None:
         """End at once: open calls fail with UNAVAILABLE at the client, handlers are cancelled. Does not wait."""
         self._closed = True
-        self._stop_accepting()
+        self._acceptor.stop()
         for connection in list(self._connections):
             connection.close("the server is shutting down")
         self._notice()
@@ -247,39 +245,6 @@ class Server:
             self._idle = None
 
     # --- connections -----------------------------------------------------------------------------
-
-    async def _accept(self, listener: Any, scope: anyio.CancelScope) -> None:
-        """Accept until the listener is closed; only that ends it.
-
-        Cancelling an accept on asyncio at the moment when a connection arrives loses that connection's socket.
-        """
-        tasks = self._entered()
-        with scope:
-            while True:
-                try:
-                    transport = await listener.accept()
-                except anyio.ClosedResourceError:
-                    return
-                except OSError as error:
-                    if listener not in self._accepting:
-                        return
-                    _log.warning("accepting a connection failed: %s", error)
-                    await anyio.sleep(_ACCEPT_PAUSE)
-                    continue
-                tasks.start_soon(self._serve_socket, transport)
-
-    async def _serve_socket(self, transport: SocketStream) -> None:
-        try:
-            prepare(transport, tcp_keepalive=self.settings.keepalive.tcp_time)
-        except OSError:
-            await transport.aclose()  # the client was gone before it was accepted
-            return
-        await self.serve_stream(transport)
-
-    def _stop_accepting(self) -> None:
-        for listener, scope in self._accepting.items():
-            self._entered().start_soon(_close_listener, listener, scope)
-        self._accepting.clear()
 
     def _on_request(self, stream: Stream) -> None:
         """Start the handler of a new request, or answer it; called by the reader, never blocks."""
@@ -318,13 +283,6 @@ class Server:
         state = "closed" if self._closed else "draining" if self._draining else "open" if self._tasks else "new"
         where = ", ".join(self._addresses) or "no address"
         return f"<Server {state} on {where}, {len(self._connections)} connections, {self._workers!r}>"
-
-
-async def _close_listener(listener: Listener[SocketStream], accepting: anyio.CancelScope) -> None:
-    with anyio.CancelScope(shield=True):
-        await listener.aclose()
-    # anyio's own listener does not wake an accept that was about to wait when it was closed.
-    accepting.cancel()
 
 
 def _collect(services: Collection[Any]) -> dict[str, Handler]:

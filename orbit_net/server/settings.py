@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orbit_net.errors import ConfigurationError
 from orbit_net.net import UpkeepSettings
+from orbit_net.server.admission import ConnectionLimits
 from orbit_net.wire import FloodLimits, LifeSettings, PatienceSettings, ServerKeepaliveSettings, WireSettings
 from orbit_net.wire.compression import ENCODINGS, check_encodings
 
@@ -28,9 +29,9 @@ class ServerSettings:
     ``accept_compression`` are the encodings that requests may have, others are UNIMPLEMENTED; the limit for received
     messages also holds while they are inflated.
 
-    ``backlog`` is the number of connections that the system may hold before they are accepted. ``keepalive``, ``life``
-    and ``patience`` say when a connection is asked whether it is there, when it has lived long enough and when its peer
-    is too slow; ``adaptive_window`` as in :class:`orbit_net.client.ChannelSettings`.
+    ``connections`` says how many there may be, ``backlog`` how many the system may hold before they are accepted.
+    ``keepalive``, ``life`` and ``patience`` say when a connection is asked whether it is there, when it has lived long
+    enough and when its peer is too slow; ``adaptive_window`` as in :class:`orbit_net.client.ChannelSettings`.
     """
 
     max_receive_message: int = 4_194_304
@@ -42,6 +43,7 @@ class ServerSettings:
     compression: str | None = None
     accept_compression: Collection[str] = ENCODINGS
     flood: FloodLimits = field(default_factory=FloodLimits)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     backlog: int = 1_024
     keepalive: ServerKeepaliveSettings = field(default_factory=ServerKeepaliveSettings)
     life: LifeSettings = field(default_factory=LifeSettings)

@@ -87,7 +87,7 @@ class Connection:
         self.stream_window = max(self.settings.stream_window, DEFAULT_WINDOW)
         self.guard = FloodGuard(limits or FloodLimits(), strikes)
         self.encoder = HeaderEncoder()
-        self.outbox = Outbox(self.encoder, low_water=self.settings.send_high_water // 2)
+        self.outbox = Outbox(self.encoder, self.settings)
         self.ledger = Ledger(self.settings.connection_window, self.stream_window, self.streams, self.outbox)
         self.window = self.ledger.window
         self.send_grammar, self.receive_grammar = (REQUEST, RESPONSE) if client else (RESPONSE, REQUEST)

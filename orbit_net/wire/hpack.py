@@ -73,11 +73,11 @@ class HeaderBlock:
 
     ``pseudo`` holds the fields whose names begin with a colon, ``fields`` the others in order; ``fault`` says what
     makes the list malformed (RFC 9113 §8.2), or is None. ``encoding`` is that of compressed messages, None for
-    ``identity`` too. ``parsed`` is for the layer above: equal blocks are the same
-    object while the table is unchanged, so what was concluded from one holds for the next.
+    ``identity`` too, ``content_length`` the size of the body where the peer gave it. ``parsed`` is for the layer above:
+    equal blocks are the same object while the table is unchanged, so what was concluded from one holds for the next.
     """
 
-    __slots__ = ("encoding", "fault", "fields", "parsed", "pseudo", "size")
+    __slots__ = ("content_length", "encoding", "fault", "fields", "parsed", "pseudo", "size")
 
     def __init__(self, fields: Sequence[Field], size: int) -> None:
         self.size = size
@@ -85,6 +85,7 @@ class HeaderBlock:
         self.pseudo: dict[bytes, bytes] = {}
         self.fields: list[Field] = []
         self.fault: str | None = None
+        self.content_length: int | None = None
         for name, value in fields:
             self._add(name, value)
         encoding = self.get(b"grpc-encoding")
@@ -100,9 +101,18 @@ class HeaderBlock:
                 self.fault = f"header name {name[:64]!r} is empty or has a character outside RFC 9113 §8.2.1"
             elif name in _FORBIDDEN or (name == b"te" and value != b"trailers"):
                 self.fault = f"connection-specific header {name!r}"
+            elif name == b"content-length":
+                self._measure(value)
             self.fields.append((name, value))
         if _BAD_VALUE(value) is not None:
             self.fault = f"the value of header {name[:64]!r} has a NUL, CR or LF"
+
+    def _measure(self, value: bytes) -> None:
+        """Take a content-length; several have to agree (RFC 9110 §8.6)."""
+        if not value.isdigit() or len(value) > 18 or self.content_length not in (None, int(value)):
+            self.fault = f"the content-length is {value[:64]!r}"
+        else:
+            self.content_length = int(value)
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of ``name``, or None."""

@@ -21,6 +21,7 @@ from orbit_net.wire.frames import (
 
 if TYPE_CHECKING:
     from orbit_net.wire.hpack import HeaderEncoder
+    from orbit_net.wire.settings import WireSettings
     from orbit_net.wire.stream import Stream
 
 __all__ = ["Outbox"]
@@ -45,12 +46,13 @@ class Outbox:
         "drained",
         "finished",
         "grants",
+        "high_water",
         "low_water",
         "max_frame_size",
         "window",
     )
 
-    def __init__(self, encoder: HeaderEncoder, low_water: int) -> None:
+    def __init__(self, encoder: HeaderEncoder, settings: WireSettings) -> None:
         self._encoder = encoder
         self._control: list[bytes] = []
         self._ready: deque[Stream] = deque()
@@ -61,9 +63,15 @@ class Outbox:
         self.drained: list[Stream] = []
         self.finished: list[Stream] = []
         self.grants = 0
-        self.low_water = low_water
+        self.high_water = settings.connection_high_water
+        self.low_water = settings.send_high_water // 2
         self.max_frame_size = DEFAULT_MAX_FRAME_SIZE
         self.window = DEFAULT_WINDOW
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the streams together have so much queued that the next has to wait for its turn."""
+        return self.data_size >= self.high_water
 
     @property
     def pending(self) -> bool:

@@ -81,6 +81,9 @@ class Receiver:
             connection.ledger.drop(charge)
             self.break_stream(stream, _misplaced(stream), "DATA where none may be")
             return
+        if stream.content_left is not None and not self._within_content(stream, size, ends=ends != 0):
+            connection.ledger.drop(charge)
+            return
         stream.receive_phase = step
         stream.unread += charge
         readable = not size or self._messages(stream, data, start, end)
@@ -92,6 +95,15 @@ class Receiver:
             self._half_closed(stream)
         if connection.window.available < connection.ledger.dry:
             connection.ledger.relieve()
+
+    def _within_content(self, stream: Stream, size: int, *, ends: bool) -> bool:
+        """Hold the peer to its content-length (RFC 9113 §8.1.1); False when it broke its word."""
+        assert stream.content_left is not None
+        stream.content_left -= size
+        if stream.content_left < 0 or (ends and stream.content_left):
+            self.break_stream(stream, ErrorCodes.PROTOCOL_ERROR, "the content-length does not match the content")
+            return False
+        return True
 
     def _messages(self, stream: Stream, data: bytes, start: int, end: int) -> bool:
         """Report the messages that a payload completes; False when no more can be read from this stream."""
@@ -192,10 +204,13 @@ class Receiver:
 
     def _request(self, stream: Stream, block: HeaderBlock, ends: bool) -> None:
         fault = block.fault or _request_fault(block)
+        if fault is None and ends and block.content_length:
+            fault = "a content-length without content"
         if fault is not None:
             stream.released = True
             self.break_stream(stream, ErrorCodes.PROTOCOL_ERROR, fault, report=False)
             return
+        stream.content_left = block.content_length
         stream.receive_phase = Phase.DONE if ends else Phase.OPEN
         if block.encoding is not None:
             stream.assembler.compression_allowed = True
@@ -209,6 +224,8 @@ class Receiver:
         )
         if step is None:
             self.break_stream(stream, _misplaced(stream), "HEADERS where none may be")
+            return
+        if stream.content_left is not None and not self._within_content(stream, 0, ends=True):
             return
         if block.fault is not None or block.pseudo:
             self.break_stream(stream, ErrorCodes.PROTOCOL_ERROR, block.fault or "pseudo headers in trailers")
@@ -235,6 +252,10 @@ class Receiver:
             return
         if kind is Input.INFORMATIONAL:
             self._guard.control()
+            return
+        if first:
+            stream.content_left = block.content_length
+        if ends and stream.content_left is not None and not self._within_content(stream, 0, ends=True):
             return
         stream.receive_phase = step
         if not ends:

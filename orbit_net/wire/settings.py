@@ -32,7 +32,8 @@ class WireSettings:
     together ``connection_window``. 64 KiB, the protocol's default, would cost a round trip for every large message;
     these two hold a fast peer on a long line and still only a few MiB for each connection. ``max_concurrent_streams``
     of 100 is what clients assume before they know (gRPC over HTTP/2). ``send_high_water`` is when a sender begins to
-    wait.
+    wait, for 64 KiB keep any socket busy; ``connection_high_water`` is what the replies of all streams may hold
+    together before their handlers wait (CVE-2019-9517).
     """
 
     stream_window: int = 262_144
@@ -42,6 +43,7 @@ class WireSettings:
     max_header_list: int = 16_384
     max_message: int = 4_194_304
     send_high_water: int = 65_536
+    connection_high_water: int = 4_194_304
 
     def __post_init__(self) -> None:
         # With less, a window could be used up by half of a message's prefix, which nobody can take and give back.
@@ -52,6 +54,7 @@ class WireSettings:
         _check("max_header_list", self.max_header_list, 1_024, _UNLIMITED)
         _check("max_message", self.max_message, 0, _UNLIMITED)
         _check("send_high_water", self.send_high_water, 1, _UNLIMITED)
+        _check("connection_high_water", self.connection_high_water, 1, _UNLIMITED)
 
     def pairs(self, *, client: bool) -> list[tuple[int, int]]:
         """Return what the first SETTINGS frame says; a client also refuses pushes."""

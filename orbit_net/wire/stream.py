@@ -29,12 +29,14 @@ class Stream:
     Invariants: ``out_size`` is the sum of the pieces in ``out`` less ``out_offset``; ``unread`` is what the peer has
     sent and the application has not taken, in flow-controlled bytes. ``deaf``: whatever still arrives is dropped at
     once. ``wanted``: somebody waits for the next message. ``watched``: somebody waits for ``out`` to drain.
-    ``grants`` counts how often the peer opened ``send_window``. ``released``: the application is done with the stream,
-    which is forgotten as soon as it is closed.
+    ``content_left``: what is still to come of the peer's content-length, if it gave one. ``grants`` counts how often
+    the peer opened ``send_window``. ``released``: the application is done with the stream, which is forgotten as soon
+    as it is closed.
     """
 
     __slots__ = (
         "assembler",
+        "content_left",
         "deaf",
         "grants",
         "id",
@@ -60,6 +62,7 @@ class Stream:
         self.send_window = send_window
         self.grants = 0
         self.receive_window = ReceiveWindow(receive_window)
+        self.content_left: int | None = None
         self.unread = 0
         self.wanted = False
         self.deaf = False

@@ -119,7 +119,7 @@ async def test_the_peer_closes(link):
     await made.peer.accept()
     await until(lambda: made.connection.ready)
     streams = [made.connection.open_stream(REQUEST) for _ in range(3)]
-    await until(lambda: made.connection._writer_idle is not None and not made.connection.wire.wants_write)
+    await until(lambda: made.connection.writer.idle and not made.connection.wire.wants_write)
     await made.peer.stream.aclose()
     await made.connection.wait_closed()
     assert isinstance(made.connection.error, ConnectionLost)

@@ -296,7 +296,7 @@ async def test_accept_errors_are_survived(caplog, monkeypatch):
     from memory import memory_pair
 
     module = importlib.import_module("orbit_net.server.server")
-    monkeypatch.setattr(module, "_ACCEPT_PAUSE", 0.01)
+    monkeypatch.setattr("orbit_net.server.acceptor._PAUSE", 0.01)
     ours, theirs = memory_pair()
 
     async def connector():
