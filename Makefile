@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 # Other interpreters run what depends on the interpreter; peers, generators and benchmarks run once.
-UNIT := --ignore=tests/bench --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/interop
+UNIT := --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
 SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
 export ORBIT_NET_INSTALLED := 1
