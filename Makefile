@@ -5,6 +5,8 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
+SEED ?= 1
+STEPS ?= 1000000
 # Other interpreters run what depends on the interpreter; peers, generators and benchmarks run once.
 UNIT := --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
@@ -15,10 +17,10 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test lint types bench pure interop conformance build lock clean
+.PHONY: help gen demo test sim-raft lint types bench pure interop conformance build lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of the codec tests
 	$(BIN)/python scripts/gen.py
@@ -29,6 +31,9 @@ demo: .venv/installed ## run a node and a client, on asyncio and on trio
 test: .venv/installed ## run all tests but interop, and the unit suite on each other CPython that is here
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop
 	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) $(UNIT)
+
+sim-raft: .venv/ready ## simulate Raft clusters in bad conditions: SEED=n STEPS=n
+	$(BIN)/python scripts/sim_raft.py --seed $(SEED) --steps $(STEPS)
 
 lint: .venv/ready ## check style and layout
 	$(BIN)/ruff check .

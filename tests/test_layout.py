@@ -43,6 +43,7 @@ RANKS = {
 """Imports point only down this list; modules of one name may import each other."""
 
 IMPURE = {"anyio", "asyncio", "logging", "os", "random", "select", "socket", "ssl", "threading", "time", "trio"}
+RAFT_CORE = ("config", "core", "log", "membership", "messages", "progress", "quorum", "reads")
 ASYNCHRONOUS = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
 LONGEST = 400
 LONGEST_OF = {"raft/core.py": 600}
@@ -136,6 +137,14 @@ def test_no_event_loop_is_imported(path):
 def test_the_protocol_core_is_pure(path):
     """wire/ has no I/O, no clock, no randomness, no log, and nothing to await."""
     assert not {name.partition(".")[0] for name, _ in imports_of(path)} & IMPURE
+    tree = ast.parse(path.read_text())
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ASYNCHRONOUS)] == []
+
+
+@paths([ROOT / "raft" / f"{name}.py" for name in RAFT_CORE])
+def test_the_core_of_raft_is_pure(path):
+    """The core of Raft is handed its clock and its randomness as well."""
+    assert not {name.partition(".")[0] for name, only_for_types in imports_of(path) if not only_for_types} & IMPURE
     tree = ast.parse(path.read_text())
     assert [node.lineno for node in ast.walk(tree) if isinstance(node, ASYNCHRONOUS)] == []
 
