@@ -21,6 +21,7 @@
     ├─ StorageError
     ├─ RaftError
     │  ├─ NotLeader
+    │  ├─ OutcomeUnknown
     │  └─ ProposalDropped
     └─ InternalError                   a defect of orbit_net itself
 
@@ -57,6 +58,7 @@ __all__ = [
     "NotLeader",
     "OrbitError",
     "OrbitTimeout",
+    "OutcomeUnknown",
     "ProposalDropped",
     "ProtocolError",
     "RaftError",
@@ -200,6 +202,10 @@ class NotLeader(RaftError):
 
 class ProposalDropped(RaftError):
     """The proposal was not accepted; it is certain not to be committed."""
+
+
+class OutcomeUnknown(RaftError):
+    """The proposal was appended, and may be committed or not: ask the state machine."""
 
 
 class InternalError(OrbitError):

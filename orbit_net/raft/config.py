@@ -13,8 +13,8 @@ __all__ = ["CoreConfig"]
 class CoreConfig:
     """Times in ticks, sizes in bytes.
 
-    A follower that hears no leader for a random time in [``election_ticks``, 2 x ``election_ticks``) stands for
-    election; 15 and a heartbeat every 5 are the 150–300 ms and 50 ms of the paper (§9.3) at 10 ms a tick.
+    A follower that hears no leader for ``election_ticks`` and a random part of ``election_spread`` stands for
+    election; 15 and 15, and a heartbeat every 5, are the 150–300 ms and 50 ms of the paper (§9.3) at 10 ms a tick.
     ``max_entries`` and ``max_bytes`` bound one append: small enough that a heartbeat does not wait behind it.
     ``max_inflight`` appends to a member may be unanswered, which hides the round trip. ``max_uncommitted`` is how much
     the leader accepts before it is committed: beyond it proposals are refused instead of queued.
@@ -25,6 +25,7 @@ class CoreConfig:
     """
 
     election_ticks: int = 15
+    election_spread: int = 15
     heartbeat_ticks: int = 5
     max_entries: int = 100
     max_bytes: int = 1_048_576
@@ -35,7 +36,14 @@ class CoreConfig:
     lease_reads: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("heartbeat_ticks", "max_entries", "max_bytes", "max_inflight", "max_uncommitted"):
+        for name in (
+            "election_spread",
+            "heartbeat_ticks",
+            "max_entries",
+            "max_bytes",
+            "max_inflight",
+            "max_uncommitted",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be at least 1")
         if self.election_ticks <= self.heartbeat_ticks:

@@ -206,7 +206,7 @@ class RaftCore:
                 del self.progress[peer]
 
     def _random_patience(self) -> int:
-        return self.config.election_ticks + self._random.randrange(self.config.election_ticks)
+        return self.config.election_ticks + self._random.randrange(self.config.election_spread)
 
     # --- roles -----------------------------------------------------------------------------------
 

@@ -69,6 +69,19 @@ class Membership:
             target.addresses,
         )
 
+    def with_learner(self, node: str, address: str) -> Membership:
+        """Return a membership with one more learner."""
+        return Membership.of(self.voters, self.learners | {node}, {**dict(self.addresses), node: address})
+
+    def with_voter(self, node: str, address: str) -> Membership:
+        """Return a membership with one more voter."""
+        return Membership.of(self.voters | {node}, self.learners - {node}, {**dict(self.addresses), node: address})
+
+    def without(self, node: str) -> Membership:
+        """Return a membership with one member less."""
+        addresses = {name: address for name, address in self.addresses if name != node}
+        return Membership.of(self.voters - {node}, self.learners - {node}, addresses)
+
     def leave_joint(self) -> Membership:
         """Return the membership at the end of a joint change."""
         return Membership(self.voters, self.learners | self.next_learners, addresses=self.addresses)

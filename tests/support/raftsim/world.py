@@ -16,7 +16,9 @@ from raftsim.node import Node
 
 __all__ = ["Variant", "World"]
 
-_SMALL = CoreConfig(election_ticks=10, heartbeat_ticks=3, max_entries=4, max_bytes=64, max_inflight=3)
+_SMALL = CoreConfig(
+    election_ticks=10, election_spread=10, heartbeat_ticks=3, max_entries=4, max_bytes=64, max_inflight=3
+)
 _WINDOW = 60.0
 """Time after which the clients turn to new keys, so that each history stays short."""
 

@@ -7,6 +7,9 @@ __all__ = (
     "AppendEntriesRequestProto",
     "AppendEntriesResponseProto",
     "LogEntryProto",
+    "PeerMessageProto",
+    "SnapshotChunkProto",
+    "TimeoutNowProto",
     "VoteRequestProto",
     "VoteResponseProto",
 )
@@ -57,6 +60,16 @@ class AppendEntriesRequestProto(betterproto2.Message):
     Up to which index the leader has committed.
     """
 
+    context: "int" = betterproto2.field(100, betterproto2.TYPE_UINT64)
+    """
+    A number that the answer repeats.
+    """
+
+    packed_entries: "bytes" = betterproto2.field(101, betterproto2.TYPE_BYTES)
+    """
+    The new entries in a compact form, instead of `entries`.
+    """
+
 
 default_message_pool.register_message("orbit.consensus", "AppendEntriesRequestProto", AppendEntriesRequestProto)
 
@@ -85,6 +98,31 @@ class AppendEntriesResponseProto(betterproto2.Message):
     last_log_index: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
     The index of the last entry in its log.
+    """
+
+    match_index: "int" = betterproto2.field(100, betterproto2.TYPE_UINT64)
+    """
+    On success the last index that agrees with the leader's log, else the last that may.
+    """
+
+    match_term: "int" = betterproto2.field(101, betterproto2.TYPE_UINT64)
+    """
+    The term of the entry there.
+    """
+
+    rejected_index: "int" = betterproto2.field(102, betterproto2.TYPE_UINT64)
+    """
+    The prev_log_index that did not fit.
+    """
+
+    context: "int" = betterproto2.field(103, betterproto2.TYPE_UINT64)
+    """
+    The number of the request.
+    """
+
+    hinted: "bool" = betterproto2.field(104, betterproto2.TYPE_BOOL)
+    """
+    True if the fields above are set.
     """
 
 
@@ -117,8 +155,116 @@ class LogEntryProto(betterproto2.Message):
     When the leader made it, in milliseconds since 1970-01-01 UTC.
     """
 
+    membership: "bytes" = betterproto2.field(100, betterproto2.TYPE_BYTES)
+    """
+    The members from this entry on, as JSON; empty unless they change.
+    """
+
+    no_op: "bool" = betterproto2.field(101, betterproto2.TYPE_BOOL)
+    """
+    True for the entry that only begins a term; its command is "HeartBeat".
+    """
+
 
 default_message_pool.register_message("orbit.consensus", "LogEntryProto", LogEntryProto)
+
+
+@dataclass(eq=False, repr=False)
+class PeerMessageProto(betterproto2.Message):
+    """
+    One message between two nodes.
+
+    Oneofs:
+        - message:
+    """
+
+    vote_request: "VoteRequestProto | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True, group="message"
+    )
+
+    vote_response: "VoteResponseProto | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True, group="message"
+    )
+
+    append_request: "AppendEntriesRequestProto | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True, group="message"
+    )
+
+    append_response: "AppendEntriesResponseProto | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True, group="message"
+    )
+
+    timeout_now: "TimeoutNowProto | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True, group="message"
+    )
+
+
+default_message_pool.register_message("orbit.consensus", "PeerMessageProto", PeerMessageProto)
+
+
+@dataclass(eq=False, repr=False)
+class SnapshotChunkProto(betterproto2.Message):
+    """
+    A piece of a snapshot; all but `data` only in the first.
+    """
+
+    term: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    The term of the leader.
+    """
+
+    leader_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The leader.
+    """
+
+    context: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    A number that the answer repeats.
+    """
+
+    last_index: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    The last index that the snapshot covers.
+    """
+
+    last_term: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    The term of that entry.
+    """
+
+    membership: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
+    """
+    The members at that place, as JSON.
+    """
+
+    data: "bytes" = betterproto2.field(7, betterproto2.TYPE_BYTES)
+    """
+    The next bytes of the state machine.
+    """
+
+
+default_message_pool.register_message("orbit.consensus", "SnapshotChunkProto", SnapshotChunkProto)
+
+
+@dataclass(eq=False, repr=False)
+class TimeoutNowProto(betterproto2.Message):
+    """
+    The leader asks a node to stand for election at once.
+    """
+
+    term: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    The term of the leader.
+    """
+
+    leader_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The leader.
+    """
+
+
+default_message_pool.register_message("orbit.consensus", "TimeoutNowProto", TimeoutNowProto)
 
 
 @dataclass(eq=False, repr=False)
@@ -147,6 +293,21 @@ class VoteRequestProto(betterproto2.Message):
     The term of that entry; 0 if the log is empty.
     """
 
+    pre_vote: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    True to ask only whether the vote would be given; nobody changes its term.
+    """
+
+    transfer: "bool" = betterproto2.field(101, betterproto2.TYPE_BOOL)
+    """
+    True if the leader itself asked for this election.
+    """
+
+    context: "int" = betterproto2.field(102, betterproto2.TYPE_UINT64)
+    """
+    A number that the answer repeats.
+    """
+
 
 default_message_pool.register_message("orbit.consensus", "VoteRequestProto", VoteRequestProto)
 
@@ -170,6 +331,16 @@ class VoteResponseProto(betterproto2.Message):
     voter_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     The answering node.
+    """
+
+    pre_vote: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    True in the answer to a pre-vote.
+    """
+
+    context: "int" = betterproto2.field(101, betterproto2.TYPE_UINT64)
+    """
+    The number of the request.
     """
 
 

@@ -4,14 +4,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 
-from orbit_net.client import MetadataLike, Stub
-from orbit_net.server import Service
+from orbit_net.client import ClientStream, MetadataLike, Stub
+from orbit_net.server import ServerStream, Service
 
-from . import AppendEntriesRequestProto, AppendEntriesResponseProto, VoteRequestProto, VoteResponseProto
+from . import (
+    AppendEntriesRequestProto,
+    AppendEntriesResponseProto,
+    PeerMessageProto,
+    SnapshotChunkProto,
+    VoteRequestProto,
+    VoteResponseProto,
+)
 
 __all__ = ["RaftConsensusBase", "RaftConsensusStub"]
 
@@ -59,6 +68,44 @@ class RaftConsensusStub(Stub):
             compression=compression,
         )
 
+    def exchange(
+        self,
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> ClientStream[PeerMessageProto, PeerMessageProto]:
+        """Everything small between two nodes, in order and without waiting for answers; answers come back on the same call.
+        A peer that refuses it with UNIMPLEMENTED is asked by RequestVote and AppendEntries, one call at a time.
+        """
+        return self._stream_stream(
+            "/orbit.consensus.RaftConsensus/Exchange",
+            PeerMessageProto,
+            PeerMessageProto,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def install_snapshot(
+        self,
+        requests: Iterable[SnapshotChunkProto] | AsyncIterable[SnapshotChunkProto],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> AppendEntriesResponseProto:
+        """The leader hands over a snapshot in pieces; it is installed when all of them are there."""
+        return await self._stream_unary(
+            "/orbit.consensus.RaftConsensus/InstallSnapshot",
+            requests,
+            SnapshotChunkProto,
+            AppendEntriesResponseProto,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class RaftConsensusBase(Service):
     """The two calls of Raft (Ongaro and Ousterhout, figure 2)."""
@@ -71,6 +118,20 @@ class RaftConsensusBase(Service):
         """The leader hands over entries, or none as a heartbeat."""
         raise GRPCError(Status.UNIMPLEMENTED, "Method /orbit.consensus.RaftConsensus/AppendEntries is not implemented")
 
+    def exchange(
+        self, stream: ServerStream[PeerMessageProto, PeerMessageProto]
+    ) -> Awaitable[None] | AsyncIterator[PeerMessageProto]:
+        """Everything small between two nodes, in order and without waiting for answers; answers come back on the same call.
+        A peer that refuses it with UNIMPLEMENTED is asked by RequestVote and AppendEntries, one call at a time.
+        """
+        raise GRPCError(Status.UNIMPLEMENTED, "Method /orbit.consensus.RaftConsensus/Exchange is not implemented")
+
+    async def install_snapshot(self, requests: AsyncIterator[SnapshotChunkProto]) -> AppendEntriesResponseProto:
+        """The leader hands over a snapshot in pieces; it is installed when all of them are there."""
+        raise GRPCError(
+            Status.UNIMPLEMENTED, "Method /orbit.consensus.RaftConsensus/InstallSnapshot is not implemented"
+        )
+
     def __mapping__(self) -> dict[str, Handler]:
         """Return the handler of each route."""
         return {
@@ -81,6 +142,15 @@ class RaftConsensusBase(Service):
                 self._unary_unary(self.append_entries),
                 Cardinality.UNARY_UNARY,
                 AppendEntriesRequestProto,
+                AppendEntriesResponseProto,
+            ),
+            "/orbit.consensus.RaftConsensus/Exchange": Handler(
+                self._stream_stream(self.exchange), Cardinality.STREAM_STREAM, PeerMessageProto, PeerMessageProto
+            ),
+            "/orbit.consensus.RaftConsensus/InstallSnapshot": Handler(
+                self._stream_unary(self.install_snapshot),
+                Cardinality.STREAM_UNARY,
+                SnapshotChunkProto,
                 AppendEntriesResponseProto,
             ),
         }
