@@ -55,7 +55,11 @@ class DurableStorage:
 
     def load(self) -> Recovered:
         """Read everything, cut a torn end, and be ready to append. Raises :class:`StorageError`."""
-        return self._guard(self._load)
+        try:
+            return self._guard(self._load)
+        except StorageError:
+            self.close()
+            raise
 
     def _load(self) -> Recovered:
         self._directory.mkdir(parents=True, exist_ok=True)

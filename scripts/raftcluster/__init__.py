@@ -1,0 +1,1 @@
+"""A replicated store in processes: ``node`` is one, ``cluster`` starts and kills them, ``store`` is its client."""
