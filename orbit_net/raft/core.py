@@ -311,7 +311,7 @@ class RaftCore:
             case InstallSnapshot():
                 self._hear_leader(message.sender)
                 self._on_snapshot(message)
-            case TimeoutNow():
+            case _:  # TimeoutNow
                 if self.role is not Role.LEADER and self.log.membership.is_voter(self.id):
                     self._campaign(forced=True)
 

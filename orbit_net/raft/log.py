@@ -190,9 +190,8 @@ class RaftLog:
 
     def persisted(self) -> None:
         """Take note that what was handed out is durable; what was replaced meanwhile does not count."""
-        if self._persisting is not None:
-            self.stable = max(self.stable, self._persisting)
-            self._persisting = None
+        self.stable = max(self.stable, self._persisting or 0)
+        self._persisting = None
 
     @property
     def applicable(self) -> int:

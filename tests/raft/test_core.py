@@ -258,7 +258,7 @@ def test_the_leaders_own_entry_counts_when_it_is_durable():
     core = net.elect("a")
     net.isolate("c")
     core.propose(b"x")
-    [request] = net.nodes["a"].collect(persist=False)
+    request = net.nodes["a"].collect(persist=False)[0]
     [answer] = step(net.nodes["b"], request)
     core.step(answer)
     assert core.log.commit == 1
@@ -524,6 +524,20 @@ def test_a_removed_member_hears_of_it():
     assert "c" not in core.progress
 
 
+def test_a_change_that_is_not_committed_keeps_everyone():
+    """§6: while a change is open, nothing is concluded from it: an older entry commits, nobody is forgotten."""
+    net = Net(3, config=PLAIN)
+    core = net.elect("a")
+    net.isolate("a")
+    core.propose(b"x")
+    core.propose_membership(Membership.of("ab"))
+    net.settle()
+    core.step(AppendEntriesResponse(core.term, "b", "a", True, match=2))
+    assert (core.log.commit, core.log.membership_index) == (2, 3)
+    net.tick(11, "a")
+    assert sorted(core.progress) == ["b", "c"]
+
+
 def test_a_change_that_another_leader_removes_is_undone():
     """§6: a server uses the latest configuration in its log; when that entry goes, the one before is back."""
     node = alone()
@@ -562,7 +576,8 @@ def test_a_follower_that_needs_what_is_compacted_gets_a_snapshot():
     assert len(net.snapshots()) == 1
 
 
-def test_compaction_keeps_what_followers_may_need():
+@pytest.mark.parametrize("keep", [6, 100])
+def test_compaction_keeps_what_followers_may_need(keep):
     """What is kept goes out as entries: no snapshot is sent."""
     net = Net(3)
     core = net.elect("a")
@@ -570,7 +585,7 @@ def test_compaction_keeps_what_followers_may_need():
     for number in range(6):
         core.propose(b"%d" % number)
     net.settle()
-    net.nodes["a"].compact(keep=6)
+    net.nodes["a"].compact(keep=keep)
     net.heal()
     net.tick(4)
     assert net.snapshots() == []
@@ -634,6 +649,23 @@ def test_a_snapshot_replaces_a_log_that_conflicts():
     assert (node.restored, node.core.log.commit, node.core.log.membership) == (snapshot, 9, Membership.of("abcd"))
     node.restart()
     assert node.core.log.last_index == 9
+
+
+def test_a_leader_goes_on_while_its_disk_is_busy():
+    """Thesis §10.2.1: heartbeats leave; what has to be durable first waits, until the one write has ended."""
+    net = Net(3)
+    core = net.elect("a")
+    core.propose(b"x")
+    net.nodes["a"].collect(persist=False)
+    core.propose(b"y")
+    for _ in range(3):
+        core.tick()
+    ready = core.ready()
+    assert len(ready.messages) == 4
+    assert not ready.persists
+    assert not core.has_ready
+    net.nodes["a"].persist()
+    assert [entry.command for entry in core.ready().entries] == [b"y"]
 
 
 def test_entries_that_are_replaced_while_they_are_written_are_written_again():
@@ -730,7 +762,10 @@ def test_a_lease_answers_without_a_round():
     net = Net(3, config=LEASE)
     net.tick(12)
     core = net.elect("a")
-    net.tick(4)
+    core.read_index(0)
+    assert net.nodes["a"].collect() != []  # no round was answered yet: it needs one
+    net.tick(7)
+    net.nodes["a"].reads.clear()
     net.isolate("a")
     core.read_index(1)
     net.settle()
