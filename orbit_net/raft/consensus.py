@@ -24,6 +24,7 @@ from orbit_net.raft.machine import NoStateMachine
 from orbit_net.raft.membership import Membership
 from orbit_net.raft.messages import Snapshot
 from orbit_net.raft.news import News
+from orbit_net.raft.progress import Replication
 from orbit_net.raft.settings import RaftConfig
 from orbit_net.raft.storage import MemoryStorage
 from orbit_net.raft.waiting import Conditions, Waiter
@@ -317,6 +318,7 @@ class RaftConsensus:
         command: RaftCommand,
         timeout: float | None,
     ) -> int:
+        await self._until(lambda: not driver.is_leader or _is_settled(driver.core), timeout)
         waiter = Waiter()
 
         def append() -> None:
@@ -329,8 +331,9 @@ class RaftConsensus:
 
     def _caught_up(self, driver: Driver, name: str) -> bool:
         progress = driver.core.progress.get(name)
-        log = driver.core.log
-        return progress is not None and progress.match + self.config.core.max_entries >= log.last_index
+        if progress is None or progress.state is not Replication.REPLICATE:
+            return False
+        return progress.match + self.config.core.max_entries >= driver.core.log.last_index
 
     # --- between the driver and the others -------------------------------------------------------
 
@@ -384,6 +387,12 @@ class RaftConsensus:
     def __repr__(self) -> str:
         what = "not started" if self._driver is None else repr(self._driver.core)
         return f"<RaftConsensus {self.node_id}: {what}>"
+
+
+def _is_settled(core: RaftCore) -> bool:
+    """Whether the members may be changed: the last change, and an entry of this term, are committed (thesis §4.1)."""
+    log = core.log
+    return log.membership_index <= log.commit and not log.membership.joint and log.term(log.commit) == core.term
 
 
 def _now() -> int:

@@ -68,6 +68,7 @@ class Link:
         self._work = anyio.Event()
         self._session: anyio.CancelScope | None = None
         self._unanswered_since: float | None = None
+        self._unproven: list[Message] = []  # sent before the peer has shown that it knows Exchange
 
     def send(self, message: Message) -> None:
         """Queue a message, or drop it when too many wait."""
@@ -114,12 +115,14 @@ class Link:
     async def _converse(self, stub: RaftConsensusStub) -> None:
         with anyio.CancelScope() as self._session:
             self.legacy = False
+            self._unproven = []
             try:
                 await self._exchange(stub)
             except RpcError as error:
                 if error.status is not Status.UNIMPLEMENTED:
                     raise
                 self.legacy = True
+                self._outbox.extendleft(reversed(self._unproven))
                 await self._ask_one_by_one(stub)
 
     async def _next(self) -> Message | None:
@@ -143,11 +146,15 @@ class Link:
                 failures.append(error)
             tasks.cancel_scope.cancel()
 
+        proven = False
         async with stub.exchange() as stream:
 
             async def receive() -> None:
+                nonlocal proven
                 async for answer in stream:
                     self._unanswered_since = None
+                    proven = True
+                    self._unproven.clear()
                     self._receiver.receive(message_from_proto(answer, self._node))
 
             async def send() -> None:
@@ -158,6 +165,8 @@ class Link:
                         continue
                     if self._unanswered_since is None:
                         self._unanswered_since = anyio.current_time()
+                    if not proven and len(self._unproven) < _OUTBOX:
+                        self._unproven.append(message)
                     await stream.send_message(message_to_proto(message))
 
             async with anyio.create_task_group() as tasks:

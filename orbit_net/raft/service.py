@@ -9,7 +9,7 @@ import anyio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from orbit_net.errors import DecodeError
+from orbit_net.errors import DecodeError, OrbitError
 from orbit_net.proto.orbit.consensus.services import RaftConsensusBase
 from orbit_net.raft.convert import (
     append_from_proto,
@@ -113,6 +113,7 @@ class RaftService(RaftConsensusBase):
         """Take in one node's messages until it ends the call."""
         replies = Replies()
         sender: str | None = None
+        malformed: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(replies.send_all, stream)
@@ -124,10 +125,14 @@ class RaftService(RaftConsensusBase):
                     self._consensus.receive(message)
                 tasks.cancel_scope.cancel()
         except* DecodeError as errors:
-            raise GRPCError(Status.INVALID_ARGUMENT, str(errors.exceptions[0])) from errors
+            malformed = errors.exceptions[0]
+        except* OrbitError:
+            pass  # the other end, or the connection, is gone
         finally:
             if sender is not None:
                 self._consensus.answers.detach(sender, replies)
+        if malformed is not None:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(malformed))
 
     async def install_snapshot(self, requests: AsyncIterator[SnapshotChunkProto]) -> AppendEntriesResponseProto:
         """Take in a snapshot, and answer when it is installed."""

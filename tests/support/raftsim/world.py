@@ -232,6 +232,8 @@ class World:
             self._crash,
             self._partition,
             self._one_way,
+            self._cut_leader,
+            self._cut_leader,
             self._heal,
             self._heal,
             self._members,
@@ -264,6 +266,15 @@ class World:
         name = self.random.choice(list(self.nodes))
         towards = self.random.random() < 0.5
         self.blocked |= {(other, name) if towards else (name, other) for other in self.nodes}
+
+    def _cut_leader(self):
+        """Leave a leader with less than a majority, while the others elect another."""
+        node = self._leader()
+        if node is not None:
+            others = [name for name in self.nodes if name != node.id]
+            company = {node.id, *self.random.sample(others, self.random.randrange(2))}
+            self.blocked = {(a, b) for a in self.nodes for b in self.nodes if (a in company) != (b in company)}
+            self.trace.append((self.now, f"the leader {node.id} is cut off with {sorted(company)}"))
 
     def _heal(self):
         self.blocked = set()
