@@ -1,6 +1,11 @@
-"""Fixtures of the whole suite."""
+"""Fixtures and options of the whole suite."""
 
 import pytest
+
+
+def pytest_addoption(parser):
+    """Add ``--record``."""
+    parser.addoption("--record", action="store_true", help="write the transcripts of Raft anew")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -278,7 +278,7 @@ class RaftCore:
         self._since_heartbeat = 0
 
     def _track_members(self) -> None:
-        for peer in self.log.membership.members - self.progress.keys() - {self.id}:
+        for peer in sorted(self.log.membership.members - self.progress.keys() - {self.id}):
             self.progress[peer] = Progress(self.log.last_index + 1, self.config.max_inflight)
 
     # --- messages in -----------------------------------------------------------------------------

@@ -1,5 +1,10 @@
 """Clusters in bad conditions: the properties of figure 3 hold after every step, and clients see one register."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from raftsim import Broken, World, run, simulate
@@ -19,6 +24,22 @@ def test_a_seed_repeats():
     first, second = simulate(7, 2_000), simulate(7, 2_000)
     assert list(map(repr, first.trace)) == list(map(repr, second.trace))
     assert (first.now, first.checks.highest) == (second.now, second.checks.highest)
+
+
+def test_a_seed_repeats_in_another_process():
+    """What a process randomises, as the order of sets, changes nothing."""
+    program = "import sys; sys.path.append(sys.argv[1]); from raftsim import simulate; print(simulate(7, 4000).now)"
+    support = str(Path(__file__).parents[1] / "support")
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program, support],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
 
 
 def test_a_broken_property_is_told_with_the_command_that_repeats_it(monkeypatch):
