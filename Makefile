@@ -17,7 +17,7 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test sim-raft lint types bench pure interop conformance build lock clean
+.PHONY: help gen demo test sim-raft sim-raft lint types bench bench-raft pure interop conformance build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,9 @@ types: .venv/ready ## check types
 
 bench: .venv/installed ## measure against grpclib and grpcio
 	$(BIN)/python scripts/bench.py
+
+bench-raft: .venv/installed ## measure Raft on three nodes, beside etcd if it is installed
+	$(BIN)/python scripts/bench_raft.py
 
 pure: .venv/installed ## prove that client and server run without compiled code
 	$(BIN)/python scripts/pure.py dist/*.whl

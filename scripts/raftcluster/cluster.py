@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -84,14 +83,10 @@ class Cluster:
         for name in list(self._processes):
             self.kill(name)
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time of all nodes so far."""
-        ticks = os.sysconf("SC_CLK_TCK")
-        total = 0
-        for process in self._processes.values():
-            fields = Path(f"/proc/{process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / ticks
+    @property
+    def pids(self) -> list[int]:
+        """The processes."""
+        return [process.pid for process in self._processes.values()]
 
     async def leader(self, *, other_than: str | None = None) -> str:
         """Wait until a running node knows a leader that runs, and return its name."""
