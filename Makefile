@@ -17,7 +17,7 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test sim-raft sim-raft lint types bench bench-raft pure interop conformance build lock clean
+.PHONY: help gen demo test sim-raft lint types bench bench-raft pure interop conformance build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

@@ -74,6 +74,7 @@ class RaftConsensusStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> ClientStream[PeerMessageProto, PeerMessageProto]:
         """Everything small between two nodes, in order and without waiting for answers; answers come back on the same call.
         A peer that refuses it with UNIMPLEMENTED is asked by RequestVote and AppendEntries, one call at a time.
@@ -85,6 +86,7 @@ class RaftConsensusStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
     async def install_snapshot(
@@ -94,6 +96,7 @@ class RaftConsensusStub(Stub):
         timeout: float | None = None,
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
+        compression: str | None = None,
     ) -> AppendEntriesResponseProto:
         """The leader hands over a snapshot in pieces; it is installed when all of them are there."""
         return await self._stream_unary(
@@ -104,6 +107,7 @@ class RaftConsensusStub(Stub):
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
+            compression=compression,
         )
 
 
