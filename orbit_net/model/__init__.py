@@ -1,6 +1,87 @@
-"""The domain's own values; protobuf stops at :mod:`orbit_net.model.convert`."""
+"""The domain's own values; protobuf stops at :mod:`orbit_net.model.convert` and its neighbour."""
 
-from orbit_net.model.convert import NodeIdConverter
+from orbit_net.model.convert import (
+    AddressableLeaseConverter,
+    AddressableReferenceConverter,
+    KeyConverter,
+    NamespacedAddressableReferenceConverter,
+    NodeCapabilitiesConverter,
+    NodeIdConverter,
+    NodeInfoConverter,
+    NodeLeaseConverter,
+    NodeStatusConverter,
+    TimestampConverter,
+)
+from orbit_net.model.convert_message import (
+    InvocationConverter,
+    InvocationReasonConverter,
+    MessageContentConverter,
+    MessageConverter,
+    MessageTargetConverter,
+)
+from orbit_net.model.info import NodeCapabilities, NodeInfo, NodeStatus
+from orbit_net.model.key import Int32Key, Int64Key, Key, NoKey, StringKey, key_from_text, key_of
+from orbit_net.model.lease import AddressableLease, NodeLease
+from orbit_net.model.message import (
+    Content,
+    Failure,
+    InfoRequest,
+    InfoResponse,
+    Invocation,
+    InvocationFailure,
+    InvocationReason,
+    InvocationResult,
+    InvocationValue,
+    Message,
+    RoutedUnicast,
+    Target,
+    Unicast,
+)
 from orbit_net.model.node import NodeId
+from orbit_net.model.reference import AddressableReference, NamespacedAddressableReference
 
-__all__ = ["NodeId", "NodeIdConverter"]
+__all__ = [
+    "AddressableLease",
+    "AddressableLeaseConverter",
+    "AddressableReference",
+    "AddressableReferenceConverter",
+    "Content",
+    "Failure",
+    "InfoRequest",
+    "InfoResponse",
+    "Int32Key",
+    "Int64Key",
+    "Invocation",
+    "InvocationConverter",
+    "InvocationFailure",
+    "InvocationReason",
+    "InvocationReasonConverter",
+    "InvocationResult",
+    "InvocationValue",
+    "Key",
+    "KeyConverter",
+    "Message",
+    "MessageContentConverter",
+    "MessageConverter",
+    "MessageTargetConverter",
+    "NamespacedAddressableReference",
+    "NamespacedAddressableReferenceConverter",
+    "NoKey",
+    "NodeCapabilities",
+    "NodeCapabilitiesConverter",
+    "NodeId",
+    "NodeIdConverter",
+    "NodeInfo",
+    "NodeInfoConverter",
+    "NodeLease",
+    "NodeLeaseConverter",
+    "NodeStatus",
+    "NodeStatusConverter",
+    "RoutedUnicast",
+    "StringKey",
+    "Target",
+    "TimestampConverter",
+    "Unicast",
+    "key_from_text",
+    "key_of",
+]
