@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
 from orbit_net.errors import InvocationFailed
-from orbit_net.model import NodeIdConverter
-from orbit_net.proto.orbit.shared import (
-    ConnectionInfoRequestProto,
-    ConnectionInfoResponseProto,
-    ErrorProto,
-    InvocationRequestProto,
-    InvocationResponseErrorProto,
-    InvocationResponseProto,
-    MessageContentProto,
-    MessageProto,
-    MessageTargetProto,
-    MessageTargetProtoUnicast,
+from orbit_net.messaging.asker import PLATFORM
+from orbit_net.messaging.link import DRAINED
+from orbit_net.messaging.session import Session
+from orbit_net.model import (
+    Failure,
+    InfoRequest,
+    InfoResponse,
+    Invocation,
+    InvocationConverter,
+    InvocationFailure,
+    InvocationValue,
+    NodeIdConverter,
 )
+from orbit_net.proto.orbit.shared import ConnectionInfoRequestProto, ConnectionInfoResponseProto, InvocationRequestProto
 from orbit_net.proto.orbit.shared.services import ConnectionServiceBase
 
 if TYPE_CHECKING:
-    from orbit_net.model import NodeId
+    from orbit_net.messaging.session import Receive, Received
+    from orbit_net.model import Message, NodeId
+    from orbit_net.proto.orbit.shared import MessageProto
     from orbit_net.server import ServerStream
 
 __all__ = ["Invoke", "OrbitConnectionService"]
@@ -36,7 +38,8 @@ Invoke = Callable[[InvocationRequestProto], Awaitable[str]]
 
 _log = logging.getLogger("orbit_net.messaging")
 
-_PLATFORM: Final = f"{platform.python_implementation()} {platform.python_version()}"
+_MAX_MESSAGE = 4_000_000
+"""Bytes of one answer: under gRPC's usual 4 MiB, for a larger one would end the stream at the asking node."""
 
 
 class OrbitConnectionService(ConnectionServiceBase):
@@ -45,73 +48,74 @@ class OrbitConnectionService(ConnectionServiceBase):
     Invocations of one stream run side by side, ``max_in_flight`` at the most; above that the stream is not read, so the
     peer's window closes. Each is answered under its ``message_id``, in whatever order they end: with the value, or with
     ``invocation_response_error``. An exception other than :class:`InvocationFailed` is logged, and only its type is
-    told.
+    told. An :class:`~orbit_net.messaging.ActorNode` has one of these as its ``service``, which routes as well.
     """
 
     def __init__(self, node_id: NodeId, invoke: Invoke, *, max_in_flight: int = 256) -> None:
         self._node_id = node_id
-        self._source = NodeIdConverter.to_proto(node_id)
         self._invoke = invoke
         self._max_in_flight = max_in_flight
+        self._sessions: set[Session] = set()
+        self._finishing = False
 
     async def get_connection_info(self, request: ConnectionInfoRequestProto) -> ConnectionInfoResponseProto:
         """Answer with this node's id."""
-        return ConnectionInfoResponseProto(node_id=self._source)
+        return ConnectionInfoResponseProto(node_id=NodeIdConverter.to_proto(self._node_id))
 
     async def open_stream(self, stream: ServerStream[MessageProto, MessageProto]) -> None:
         """Serve one peer until it ends its side and everything is answered."""
-        slots = anyio.Semaphore(self._max_in_flight)
         async with anyio.create_task_group() as tasks:
-            async for message in stream:
-                await slots.acquire()
-                tasks.start_soon(self._serve, stream, message, slots)
 
-    async def _serve(
-        self, stream: ServerStream[MessageProto, MessageProto], message: MessageProto, slots: anyio.Semaphore
-    ) -> None:
+            def receive(message: Message, received: Received) -> None:
+                if isinstance(message.content, Invocation):
+                    tasks.start_soon(self._run, message.content, received)
+                else:
+                    answer_about(self._node_id, message, received)
+
+            await self._serve(stream, receive)
+
+    async def _serve(self, stream: ServerStream[MessageProto, MessageProto], receive: Receive) -> None:
+        session = Session(self._node_id, stream, receive, limit=self._max_in_flight, max_message=_MAX_MESSAGE)
+        self._sessions.add(session)
+        stream.set_trailing_metadata({DRAINED: "drained"})
+        if self._finishing:
+            session.finish()
         try:
-            content = await self._answer(message.content or MessageContentProto())
-            if content is not None:
-                await stream.send_message(self._reply(message, content))
+            await session.run()
         finally:
-            slots.release()
+            self._sessions.discard(session)
 
-    async def _answer(self, content: MessageContentProto) -> MessageContentProto | None:
-        if content.invocation_request is not None:
-            return await self._run(content.invocation_request)
-        if content.info_request is not None:
-            return MessageContentProto(info_response=ConnectionInfoResponseProto(node_id=self._source))
-        if content.info_response or content.invocation_response or content.invocation_response_error or content.error:
-            _log.debug("an answer without a question came to %s", self._node_id)
-            return None
-        return MessageContentProto(error=ErrorProto(description="the message has no content"))
+    def finish(self) -> None:
+        """Have every stream, and those still to come, end once what was read is answered. Does not wait.
 
-    async def _run(self, request: InvocationRequestProto) -> MessageContentProto:
+        What a peer has sent and this node has not read was not carried out; the peer is told so by a trailer.
+        """
+        self._finishing = True
+        for session in list(self._sessions):
+            session.finish()
+
+    async def _run(self, invocation: Invocation, received: Received) -> None:
         try:
-            value = await self._invoke(request)
+            value = await self._invoke(InvocationConverter.to_proto(invocation))
         except InvocationFailed as error:
-            return _failure(error.reason)
+            received.answer(InvocationFailure(error.reason, PLATFORM))
         except Exception as error:  # noqa: BLE001 - an actor may raise anything
-            _log.exception("the invocation of %s failed", request.method)
-            return _failure(f"the invocation failed with {type(error).__name__}")
-        return MessageContentProto(invocation_response=InvocationResponseProto(value=value))
-
-    def _reply(self, message: MessageProto, content: MessageContentProto) -> MessageProto:
-        target = None
-        if message.source is not None:
-            target = MessageTargetProto(unicast_target=MessageTargetProtoUnicast(target=message.source))
-        return MessageProto(
-            message_id=message.message_id,
-            source=self._source,
-            target=target,
-            content=content,
-            attempts=message.attempts,
-        )
+            _log.exception("the invocation of %s failed", invocation.method)
+            received.answer(InvocationFailure(f"the invocation failed with {type(error).__name__}", PLATFORM))
+        else:
+            received.answer(InvocationValue(value))
 
     def __repr__(self) -> str:
-        return f"<OrbitConnectionService of {self._node_id}>"
+        return f"<{type(self).__name__} of {self._node_id}, {len(self._sessions)} streams>"
 
 
-def _failure(description: str) -> MessageContentProto:
-    error = InvocationResponseErrorProto(description=description, platform=_PLATFORM)
-    return MessageContentProto(invocation_response_error=error)
+def answer_about(node_id: NodeId, message: Message, received: Received) -> None:
+    """Answer a message that is no invocation: who this node is, or nothing where the message is itself an answer."""
+    if isinstance(message.content, InfoRequest):
+        received.answer(InfoResponse(node_id))
+        return
+    if not isinstance(message.content, (Failure, InfoResponse, InvocationFailure, InvocationValue)):
+        received.answer(Failure("the message cannot be answered"))
+        return
+    _log.debug("an answer without a question came to %s", node_id)
+    received.answer(None)

@@ -8,9 +8,11 @@ from orbit_net.errors import InvocationFailed
 from orbit_net.messaging import OrbitConnectionService
 from orbit_net.model import NodeId
 from orbit_net.proto.orbit.shared import (
+    AddressableReferenceProto,
     ConnectionInfoRequestProto,
     ErrorProto,
     InvocationRequestProto,
+    KeyProto,
     MessageContentProto,
     MessageProto,
     NodeIdProto,
@@ -55,7 +57,8 @@ async def served():
 
 
 def invocation(number, method="echo", arguments="[]", attempts=0):
-    request = InvocationRequestProto(method=method, arguments=arguments)
+    reference = AddressableReferenceProto("Barista", KeyProto(string_key="1"))
+    request = InvocationRequestProto(reference=reference, method=method, arguments=arguments)
     source = NodeIdProto(key="caller", namespace="default")
     content = MessageContentProto(invocation_request=request)
     return MessageProto(message_id=number, source=source, content=content, attempts=attempts)

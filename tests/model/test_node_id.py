@@ -31,7 +31,7 @@ def test_the_first_colon_separates():
 @pytest.mark.parametrize("text", ["", "()", "space:", "(space:)", "a(b"])
 def test_an_empty_key_and_a_bracket_within_are_refused(text):
     """An id without a key, or with a bracket inside, is a configuration error."""
-    with pytest.raises(ConfigurationError, match="key|bracket"):
+    with pytest.raises(ConfigurationError, match=r"key|bracket"):
         NodeId.parse(text)
 
 
