@@ -88,13 +88,14 @@ class Link:
             self.settings.max_pending, self.settings.max_queued, self.settings.max_attempts
         )
         self._own_timers = timers is None
-        self._timers = timers or Timers()
+        self._timers = Timers() if timers is None else timers  # an empty one is false
         self._waiting: OrderedDict[anyio.Event, None] = OrderedDict()
         self._work: anyio.Event | None = None
         self._tasks: TaskGroup | None = None
         self._scope: anyio.CancelScope | None = None
         self._open = False
         self._closed = False
+        self._reason = "the link is full"
         self.connections = 0
         """How often a stream was open."""
 
@@ -160,6 +161,7 @@ class Link:
                 self._settle(reason, drained=drained)
             else:
                 failures += 1
+                self._reason = str(reason)
                 _log.info("no link to %s: %s", self._name, reason)
                 for question in self._pending.unsent():
                     question.undelivered(reason)
@@ -180,16 +182,24 @@ class Link:
 
     async def _one_connection(self) -> tuple[OrbitError, bool]:
         """Open a stream and carry until it ends; return why it did, and whether the peer answered all that it read."""
-        settings = self.settings
+        end: tuple[OrbitError, bool] = ConnectError(f"no link to {self._name}"), False
+        with anyio.CancelScope() as scope:
+            try:
+                async with Channel(self.target, settings=self.settings.channel, connector=self._connector) as channel:
+                    end = await self._one_stream(channel)
+                    scope.cancel()  # a peer that does not read must not hold up the next connection
+            except OrbitError as error:
+                end = error, False
+        return end
+
+    async def _one_stream(self, channel: Channel) -> tuple[OrbitError, bool]:
+        timeout = self.settings.connect_timeout
         try:
-            async with (
-                Channel(self.target, settings=settings.channel, connector=self._connector) as channel,
-                ConnectionServiceStub(channel).open_stream() as stream,
-            ):
-                with anyio.move_on_after(settings.connect_timeout):
+            async with ConnectionServiceStub(channel).open_stream() as stream:
+                with anyio.move_on_after(timeout):
                     await self._greet(stream)
                 if not self._open:
-                    raise ConnectError(f"{self._name} did not say in {settings.connect_timeout:g} s who it is")
+                    return ConnectError(f"{self._name} did not say in {timeout:g} s who it is"), False
                 self.connections += 1
                 reason = await self._carry(stream)
                 trailers = stream.trailing_metadata
@@ -280,10 +290,8 @@ class Link:
         """
         question = Awaited(self._message(content, target, attempts), idempotent=idempotent)
         if question.size > self.settings.max_message:
-            text = (
-                f"the invocation of {question.size} bytes is larger than the {self.settings.max_message} of a message"
-            )
-            question.undelivered(ConfigurationError(text))
+            text = f"{question.size} bytes are more than the {self.settings.max_message} of a message"
+            question.undelivered(ConfigurationError(f"the invocation cannot be sent: {text}"))
             return question
         timer: Timer = self._timers.add(until, question)
         try:
@@ -296,8 +304,10 @@ class Link:
                 await question.event.wait()
         finally:
             self._timers.cancel(timer)
-            if self._pending.withdraw(question.message.message_id) and isinstance(question.error, OrbitTimeout):
+            queued = self._pending.withdraw(question.message.message_id)
+            if isinstance(question.error, OrbitTimeout) and (queued or not question.submitted):
                 question.reached = False
+                question.error = OrbitTimeout(f"the invocation was not sent in time; the last reason: {self._reason}")
             if self._waiting:
                 self._make_room()
         return question
@@ -334,6 +344,7 @@ class Link:
         if self._closed:
             question.undelivered(ConnectionLost(f"the link to {self._name} was closed"))
             return
+        question.submitted = True
         self._pending.add(question)
         if self._work is not None:
             self._work.set()

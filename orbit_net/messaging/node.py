@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
 
-from orbit_net.context import detached, inherited_deadline
+from orbit_net.context import detached
 from orbit_net.errors import (
-    ClusterError,
     ConfigurationError,
-    ConnectionLost,
-    InvocationFailed,
-    NodeNotFound,
     OrbitError,
-    OrbitTimeout,
 )
 from orbit_net.messaging.actors import ActorServer
 from orbit_net.messaging.announce import NodeService, announce
-from orbit_net.messaging.asker import LOST, TIMED_OUT
+from orbit_net.messaging.caller import Caller
 from orbit_net.messaging.connection_service import answer_about
 from orbit_net.messaging.links import Links
-from orbit_net.messaging.question import Awaited
 from orbit_net.messaging.reference import ActorProxy, ActorRef, marked
 from orbit_net.messaging.routing import MAX_DELIVERIES, Deliver, Forward, Refuse, route
 from orbit_net.messaging.settings import LinkSettings
@@ -32,12 +26,9 @@ from orbit_net.model import (
     AddressableReference,
     Failure,
     Invocation,
-    InvocationFailure,
     InvocationReason,
-    InvocationValue,
     Message,
     NodeStatus,
-    RoutedUnicast,
     Unicast,
     key_of,
 )
@@ -96,6 +87,7 @@ class ActorNode:
         self._random = random or Random()
         self._links = Links(node_id, directory, self.settings, connector, self._random)
         self._service = NodeService(node_id, directory, self._receive, max_in_flight=max_in_flight)
+        self._caller = Caller(node_id, directory, self._links, self.settings, self._random, self._here)
         self._looking: dict[AddressableReference, list[tuple[Invocation, Asker, int]]] = {}
         self._tasks: TaskGroup | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -291,8 +283,6 @@ class ActorNode:
         except OrbitError as error:
             asker.answer(Failure(str(error)))
 
-    # --- what goes out ---------------------------------------------------------------------------
-
     async def invoke(
         self,
         invocation: Invocation,
@@ -306,107 +296,15 @@ class ActorNode:
         What did not reach an actor is tried again until ``timeout`` (seconds; the settings' without it) or the deadline
         of the call being handled, whichever is earlier. What reached one is not, unless it is ``idempotent``.
         """
-        until = anyio.current_time() + (self.settings.timeout if timeout is None else timeout)
-        deadline = inherited_deadline.get()
-        if deadline is not None and deadline < until:
-            until = deadline
-        attempts, lost_nodes = 0, 0
-        last: OrbitError | None = None
-        while True:
-            if anyio.current_time() >= until:
-                what = f"{invocation.reference}.{invocation.method}"
-                raise OrbitTimeout(f"{what} was not carried out in time{'' if last is None else f': {last}'}") from last
-            try:
-                question = await self._attempt(invocation, until, idempotent, via, attempts)
-            except NodeNotFound as error:
-                lost_nodes += 1
-                if lost_nodes > 2:
-                    raise
-                last = error
-            except ClusterError:
-                raise
-            except OrbitError as error:
-                if not error.retryable:
-                    raise
-                last = error
-            else:
-                outcome = _outcome(invocation, question, idempotent=idempotent)
-                if isinstance(outcome, str):
-                    return outcome
-                last = outcome
-            self.directory.forget(invocation.reference)
-            attempts += 1
-            pause = self.settings.backoff.delay(attempts, self._random)
-            await anyio.sleep(max(0.0, min(pause, until - anyio.current_time())))
+        return await self._caller.invoke(invocation, timeout=timeout, idempotent=idempotent, via=tuple(via))
 
-    async def _attempt(
-        self, invocation: Invocation, until: float, idempotent: bool, via: Sequence[NodeId], attempts: int
-    ) -> Awaited:
-        reference = invocation.reference
-        owner = self.directory.cached_owner(reference)
-        if owner is None:
-            owner = await self._in_time(until, self.directory.resolve_addressable, reference)
-        if owner == self.node_id and not via:
-            return await self._ask_here(invocation, until)
-        target: Target = RoutedUnicast((*via, owner)) if via else Unicast(owner)
-        first = via[0] if via else owner
-        link = self._links.get(first)
-        if link is None or attempts:
-            link = await self._in_time(until, self._links.open, first)
-        question = await link.ask(invocation, until=until, idempotent=idempotent, target=target, attempts=attempts)
-        if question.source is not None and question.source != owner:
-            self.directory.disowned(reference, owner)
-        return question
-
-    async def _in_time(self, until: float, ask: Callable[[Any], Awaitable[Any]], about: object) -> Any:
-        with anyio.move_on_at(until):
-            return await ask(about)
-        raise OrbitTimeout(f"the directory did not answer about {about} in time")
-
-    async def _ask_here(self, invocation: Invocation, until: float) -> Awaited:
-        question = Awaited(Message(0, invocation), idempotent=False)
-        timer = self._links.timers.add(until, question)
-        try:
-            if self.status is NodeStatus.ACTIVE or self.actors.hosts(invocation.reference):
-                self.actors.submit(invocation, question)
-            else:
-                with detached():
-                    self._deliver(invocation, question, 0, None)
-            await question.event.wait()
-        finally:
-            question.over = True
-            self._links.timers.cancel(timer)
-        return question
+    def _here(self, invocation: Invocation, asker: Asker) -> None:
+        """Take an invocation of a caller of this node for an actor that the directory gives to this node."""
+        if self.status is NodeStatus.ACTIVE or self.actors.hosts(invocation.reference):
+            self.actors.submit(invocation, asker)
+        else:
+            with detached():
+                self._deliver(invocation, asker, 0, None)
 
     def __repr__(self) -> str:
         return f"<ActorNode {self.node_id} {self.status.name}, {self.actors!r}, {len(self._links)} links>"
-
-
-def _outcome(invocation: Invocation, question: Awaited, *, idempotent: bool) -> str | OrbitError:
-    """Return the value, or the reason to try again; raise what is final."""
-    content = question.content
-    if isinstance(content, InvocationValue):
-        return content.value
-    if isinstance(content, InvocationFailure):
-        if content.platform not in (LOST, TIMED_OUT):
-            raise InvocationFailed(
-                content.description,
-                actor_type=invocation.reference.addressable_type,
-                method=invocation.method,
-                platform=content.platform,
-            )
-        error: OrbitError = ConnectionLost(content.description)
-        if content.platform == TIMED_OUT:
-            error = OrbitTimeout(content.description)
-    elif isinstance(content, Failure):
-        return ConnectionLost(content.description)
-    elif content is not None:
-        error = ConnectionLost(f"the answer to an invocation was {type(content).__name__}")
-    else:
-        assert question.error is not None
-        error = question.error
-        if not question.reached and error.retryable and not isinstance(error, OrbitTimeout):
-            return error
-    if idempotent and isinstance(error, ConnectionLost):
-        return error
-    raise error

@@ -34,13 +34,14 @@ def size_of(content: Content) -> int:
 class Carried:
     """A question in a link; exactly one of the three ends comes, and later ones have no effect."""
 
-    __slots__ = ("idempotent", "message", "over", "size")
+    __slots__ = ("idempotent", "message", "over", "size", "submitted")
 
     def __init__(self, message: Message, *, idempotent: bool) -> None:
         self.message = message
         self.idempotent = idempotent
         self.size = size_of(message.content)
         self.over = False
+        self.submitted = False
 
     def again(self) -> None:
         """Count one more attempt."""

@@ -1,14 +1,15 @@
 """Nodes of actors in one process, joined by byte streams in memory that a test can cut."""
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import ClassVar
 
 import anyio
 
 from memory import memory_pair
+from orbit_net.client import BackoffPolicy
 from orbit_net.directory import StaticNodeResolver
 from orbit_net.errors import ConnectError, InvocationFailed
 from orbit_net.messaging import ActorNode, LinkSettings, idempotent
-from orbit_net.client import BackoffPolicy
 from orbit_net.model import NodeCapabilities, NodeId, NodeInfo
 from orbit_net.server import Server
 
@@ -38,6 +39,11 @@ class Wires:
         self._tasks.start_soon(self._accept[target], theirs)
         return ours
 
+    async def close(self):
+        """Break what is open and refuse everything from now on: a server may be cancelled before it has begun."""
+        self._accept.clear()
+        await self.cut()
+
     async def cut(self):
         """Break every open connection."""
         streams, self.streams = self.streams, []
@@ -49,8 +55,8 @@ class Wires:
 class Ledger:
     """An actor that counts; ``Ledger.log`` has every execution, by actor, in order."""
 
-    log = {}
-    gates = {}
+    log: ClassVar = {}
+    gates: ClassVar = {}
 
     def __init__(self, reference):
         self.reference = reference
@@ -81,7 +87,7 @@ class Ledger:
         """Raise what is nobody's business."""
         raise RuntimeError("secret")
 
-    async def wait(self, gate):
+    async def wait(self, gate, padding=""):
         """Wait for a gate of the test."""
         self.log.setdefault(self.reference, []).append("begun")
         await self.gates[gate].wait()
@@ -97,8 +103,7 @@ async def cluster(*names, actor=Ledger, hang=18.0, settings=FAST, **options):
     """Give ``(nodes, wires)`` of a static directory; every node hosts ``actor`` (None: the last one only asks)."""
     actor.log, actor.gates = {}, {}
     infos = [
-        NodeInfo(NodeId(name), name, 1, NodeCapabilities((actor.__name__,) if name[0] != "c" else ()))
-        for name in names
+        NodeInfo(NodeId(name), name, 1, NodeCapabilities((actor.__name__,) if name[0] != "c" else ())) for name in names
     ]
     with anyio.fail_after(hang):
         async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
@@ -113,7 +118,7 @@ async def cluster(*names, actor=Ledger, hang=18.0, settings=FAST, **options):
                 nodes.append(await stack.enter_async_context(node))
                 node.server = server
             yield nodes, wires
-            tasks.cancel_scope.cancel()
+            await wires.close()
 
 
 def owned_by(node, *, actor="Ledger", count=1):
