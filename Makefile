@@ -17,7 +17,7 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test sim-raft lint types bench bench-raft pure interop conformance build lock clean
+.PHONY: help gen demo test sim-raft invocations lint types bench bench-raft pure interop conformance build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,8 +25,8 @@ help: ## list the targets
 gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of the codec tests
 	$(BIN)/python scripts/gen.py
 
-demo: .venv/installed ## run a node and a client, on asyncio and on trio
-	$(BIN)/python scripts/demo.py
+demo: .venv/installed ## run a node and a client, then a cluster (DIRECTORY=etcd: in etcd), on asyncio and on trio
+	$(BIN)/python scripts/demo.py $(DIRECTORY)
 
 test: .venv/installed ## run all tests but interop, and the unit suite on each other CPython that is here
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop
@@ -34,6 +34,9 @@ test: .venv/installed ## run all tests but interop, and the unit suite on each o
 
 sim-raft: .venv/ready ## simulate Raft clusters in bad conditions: SEED=n STEPS=n
 	$(BIN)/python scripts/sim_raft.py --seed $(SEED) --steps $(STEPS)
+
+invocations: .venv/installed ## 100,000 invocations over one link that is cut again and again
+	ORBIT_NET_INVOCATIONS=100000 $(BIN)/pytest tests/messaging/test_link.py -k random_cuts
 
 lint: .venv/ready ## check style and layout
 	$(BIN)/ruff check .

@@ -35,8 +35,8 @@ class Directory(NodeResolver, Protocol):
     def cached_owner(self, reference: AddressableReference) -> NodeId | None:
         """Return the owner if it is known without asking anybody."""
 
-    def disowned(self, reference: AddressableReference, node_id: NodeId) -> None:
-        """Take notice that ``node_id`` itself says that the actor is not there."""
+    def disowned(self, reference: AddressableReference, node_id: NodeId, *, found: NodeId | None = None) -> None:
+        """Take notice that ``node_id`` itself sends the actor's messages on, and where it was ``found`` if so."""
 
     def forget(self, reference: AddressableReference) -> None:
         """Look again, with whoever knows, at the next question for this actor."""

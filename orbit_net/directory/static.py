@@ -72,12 +72,13 @@ class StaticNodeResolver:
     def cached_owner(self, reference: AddressableReference) -> NodeId | None:
         """Return the node that the hash gives."""
         away = self._sent_away.get(reference, frozenset())
-        nodes = [info.id for info in self._nodes.values() if can_host(info, reference) and info.id not in away]
-        return choose(reference, nodes)
+        nodes = [info.id for info in self._nodes.values() if can_host(info, reference)]
+        # Nodes that all send it away contradict each other: better ask one of them again than none.
+        return choose(reference, [node for node in nodes if node not in away] or nodes)
 
-    def disowned(self, reference: AddressableReference, node_id: NodeId) -> None:
+    def disowned(self, reference: AddressableReference, node_id: NodeId, *, found: NodeId | None = None) -> None:
         """Pass over a node for this actor, because it sends it away, until that node says ACTIVE again."""
-        self._sent_away[reference] = self._sent_away.get(reference, frozenset()) | {node_id}
+        self._sent_away[reference] = (self._sent_away.get(reference, frozenset()) | {node_id}) - {found}
         self._sent_away.move_to_end(reference)
         if len(self._sent_away) > _REMEMBERED:
             self._sent_away.popitem(last=False)

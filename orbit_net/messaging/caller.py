@@ -104,7 +104,7 @@ class Caller:
             link = await self._in_time(until, self._links.open, first)
         question = await link.ask(invocation, until=until, idempotent=idempotent, target=target, attempts=attempts)
         if isinstance(question.content, InvocationValue) and question.source not in (None, owner):
-            self.directory.disowned(reference, owner)  # another node had the actor
+            self.directory.disowned(reference, owner, found=question.source)  # another node had the actor
         return question
 
     async def _in_time(self, until: float, ask: Callable[[Any], Awaitable[Any]], about: object) -> Any:

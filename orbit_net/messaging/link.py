@@ -63,7 +63,8 @@ class Link:
     the next attempt waits for the backoff. Every question ends in an answer, an error, or its timeout.
 
     ``peer`` None takes whoever answers. Needs ``async with``, or a task that runs :meth:`run`; leaving the block fails
-    what is open. ``connector`` replaces the socket, as in :class:`Channel`.
+    what is open. ``connector`` replaces the socket, as in :class:`Channel`; ``on_drained`` is called when
+    the peer has ended the stream because it leaves.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class Link:
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
         timers: Timers | None = None,
+        on_drained: Callable[[], None] | None = None,
     ) -> None:
         self.source = source
         self.peer = peer
         self.target = target
         self.settings = settings or LinkSettings()
         self._connector = connector
+        self._on_drained = on_drained
         self._random = random or Random()
         self._numbers = count(1)
         self._pending: Pending[Carried] = Pending(
@@ -172,6 +175,8 @@ class Link:
     def _settle(self, reason: OrbitError, *, drained: bool) -> None:
         _log.debug("the link to %s ended: %s", self._name, reason)
         if drained:
+            if self._on_drained is not None:
+                self._on_drained()
             for question in self._pending.unread():
                 question.undelivered(reason)
         else:

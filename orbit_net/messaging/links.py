@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orbit_net.context import detached
 from orbit_net.errors import ConnectionLost
 from orbit_net.messaging.link import Link
+from orbit_net.model import NodeStatus
 from orbit_net.net import Timers
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskGroup
 
-    from orbit_net.directory import NodeResolver
+    from orbit_net.directory import Directory
     from orbit_net.messaging.settings import LinkSettings
     from orbit_net.model import NodeId
 
@@ -29,7 +30,7 @@ class Links:
     def __init__(
         self,
         source: NodeId,
-        directory: NodeResolver,
+        directory: Directory,
         settings: LinkSettings,
         connector: Callable[[str], Awaitable[ByteStream]] | None,
         random: Random,
@@ -70,6 +71,7 @@ class Links:
             connector=connector,
             random=self._random,
             timers=self.timers,
+            on_drained=lambda: self._directory.node_status(node_id, NodeStatus.DRAINING),
         )
         self._links[node_id] = new
         with detached():  # a link outlives the call that opens it

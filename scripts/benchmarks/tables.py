@@ -14,6 +14,9 @@ from .peers import (
     GZIP_ASYNCIO,
     GZIP_GRPCIO,
     GZIP_TRIO,
+    LINK_ASYNCIO,
+    LINK_GRPCLIB,
+    LINK_TRIO,
     ORBIT_ASYNCIO,
     ORBIT_TRIO,
     TLS_ASYNCIO,
@@ -22,7 +25,7 @@ from .peers import (
     TLS_TRIO,
     Peer,
 )
-from .workloads import ACTOR_PING_PONG, ACTOR_PIPELINED, PING_PONG, PIPELINED, TEXT_UNARY, UNARY, Workload
+from .workloads import ACTOR_PING_PONG, ACTOR_PIPELINED, INVOCATION, PING_PONG, PIPELINED, TEXT_UNARY, UNARY, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,16 @@ COMPRESSION = Table(
     peers=(GZIP_ASYNCIO, GZIP_TRIO, GZIP_GRPCIO),
     subjects=(GZIP_ASYNCIO.name, GZIP_TRIO.name),
     references=(GZIP_GRPCIO.name,),
+)
+
+INVOCATIONS = Table(
+    name="invocations",
+    title="CPU time per actor invocation over one link, codec and JSON included",
+    sides=("client", "server"),
+    workloads=(INVOCATION,),
+    peers=(LINK_ASYNCIO, LINK_TRIO, LINK_GRPCLIB),
+    subjects=(LINK_ASYNCIO.name, LINK_TRIO.name),
+    references=(LINK_GRPCLIB.name,),
 )
 
 TABLES = {table.name: table for table in (CALLS, TLS, COMPRESSION, ACTORS)}

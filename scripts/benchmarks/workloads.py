@@ -130,3 +130,12 @@ ACTOR_PING_PONG = replace(
 ACTOR_PIPELINED = replace(
     PIPELINED, name="actor-pipelined", title="actor message, pipelined", make=_actor_message, payload_bytes=106
 )
+
+
+def _text() -> str:
+    return "x" * 100
+
+
+INVOCATION = replace(
+    UNARY, name="invocation", title="actor invocation, 64 in flight, one link", unit="invocation", make=_text
+)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .cluster import play_cluster
+
 _HERE = Path(__file__).parent
 _PATIENCE = 60
 """Seconds for one loop's whole story."""
@@ -13,11 +15,20 @@ _PATIENCE = 60
 
 def main() -> int:
     """Play the demo on both event loops; return 0, or 1 at the first surprise."""
+    directory = sys.argv[1] if len(sys.argv) > 1 else "static"
+    if directory not in ("static", "etcd"):
+        print(f"the directory is {directory!r}; it must be 'static' or 'etcd'")
+        return 1
     for backend in ("asyncio", "trio"):
         print(f"on {backend}: one node process, one client process, TCP on loopback", flush=True)
         reason = play(backend)
         if reason is not None:
             print(f"the demo on {backend} failed: {reason}")
+            return 1
+        print(f"on {backend}: three node processes, a caller, the {directory} directory", flush=True)
+        reason = play_cluster(backend, directory)
+        if reason is not None:
+            print(f"the demo of the cluster on {backend} failed: {reason}")
             return 1
     print("everything went as it should")
     return 0

@@ -16,7 +16,7 @@ from settle import until
 
 pytestmark = pytest.mark.anyio
 
-INVOCATIONS = int(os.environ.get("ORBIT_NET_INVOCATIONS", "6000"))
+INVOCATIONS = int(os.environ.get("ORBIT_NET_INVOCATIONS", "4000"))
 """How many the test of random cuts makes; ``make invocations`` makes 100,000."""
 
 

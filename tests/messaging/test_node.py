@@ -113,7 +113,7 @@ async def test_two_nodes_that_name_each_other_do_not_pass_a_message_for_ever():
         reference = caller.ref("Ledger", key).reference
         for node, belief in ((first, second.node_id), (second, first.node_id)):
             node.directory.cached_owner = lambda reference, belief=belief: belief
-            node.directory.disowned = lambda reference, node_id: None
+            node.directory.disowned = lambda reference, node_id, found=None: None
         link = await caller._links.open(first.node_id)
         answer = await link.ask(Invocation(reference, "add", "[1]"), until=anyio.current_time() + 10)
         assert answer.content == Failure("Ledger/k0 was looked for 64 times and is nowhere".replace("k0", key))

@@ -42,7 +42,8 @@ _PLACEMENTS = 20
 class EtcdNodeResolver:
     """Nodes and owners of actors in etcd, shared by every node of ``namespace``.
 
-    With ``node`` given, entering registers it under a lease that is kept alive; leaving revokes the lease, which frees
+    With ``node`` given, entering registers it under a lease that is kept alive; without it, :meth:`join` does, or the
+    resolver only asks. Leaving revokes the lease, which frees
     its actors. A node that dies is gone when its lease runs out. When *this* node loses its lease, because etcd could
     not be reached for so long, subscribers are told that it is STOPPED, and ACTIVE when it is registered again: its
     actors may be elsewhere by then. Entering raises :class:`OrbitTimeout` when etcd does not answer.
@@ -61,19 +62,17 @@ class EtcdNodeResolver:
         tls: TlsConfig | None = None,
         settings: EtcdSettings | None = None,
     ) -> None:
-        if node is not None and node.id.namespace != namespace:
-            raise ConfigurationError(f"the node {node.id} is not of the namespace {namespace!r}")
+        _check_namespace(node, namespace)
         self._client = EtcdClient(endpoints, user=user, password=password, tls=tls, settings=settings)
         self.settings = self._client.settings
+        self._namespace = namespace
         self._keys = Keys(self.settings.prefix, namespace)
         self._members: dict[bytes, Member] = {}
         self._owners: OrderedDict[AddressableReference, NodeId] = OrderedDict()
         self._subscribers: dict[object, NodeChange] = {}
         self._tasks: TaskGroup | None = None
         self._membership: Membership | None = None
-        if node is not None:
-            key = self._keys.node(node.id)
-            self._membership = Membership(self._client, key, node, self._written, self._changed)
+        self._joining = node
         self.syncs = 0
         """How often the members were read anew, because the watch had ended."""
 
@@ -87,15 +86,13 @@ class EtcdNodeResolver:
         await self._tasks.__aenter__()
         try:
             revision = await self._sync()
-            if self._membership is not None:
-                await self._membership.register(take_over=True)
+            if self._joining is not None:
+                await self.join(self._joining)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         with detached():
             self._tasks.start_soon(self._follow, revision + 1)
-            if self._membership is not None:
-                self._tasks.start_soon(self._membership.stay)
         return self
 
     async def __aexit__(
@@ -114,6 +111,24 @@ class EtcdNodeResolver:
             await self._client.__aexit__(None, None, None)
 
     # --- membership ------------------------------------------------------------------------------
+
+    async def join(self, node: NodeInfo) -> None:
+        """Register a node under a lease, once its server listens; a resolver registers one node.
+
+        Raises :class:`ConfigurationError` for a second one or another namespace, :class:`OrbitTimeout` when etcd does
+        not answer; the node is not registered then.
+        """
+        _check_namespace(node, self._namespace)
+        if self._membership is not None:
+            raise ConfigurationError(f"the node {self._membership.node.id} is registered by this resolver already")
+        if self._tasks is None:
+            raise ConfigurationError("the resolver is not open: use it inside 'async with'")
+        key = self._keys.node(node.id)
+        membership = Membership(self._client, key, node, self._written, self._changed)
+        await membership.register(take_over=True)
+        self._membership = membership
+        with detached():  # membership outlives the call that begins it
+            self._tasks.start_soon(membership.stay)
 
     @property
     def node(self) -> NodeInfo | None:
@@ -301,7 +316,7 @@ class EtcdNodeResolver:
             return None
         return owner
 
-    def disowned(self, reference: AddressableReference, node_id: NodeId) -> None:
+    def disowned(self, reference: AddressableReference, node_id: NodeId, *, found: NodeId | None = None) -> None:
         """Forget the owner, for it says that it is not."""
         self._owners.pop(reference, None)
 
@@ -335,6 +350,11 @@ class EtcdNodeResolver:
     def __repr__(self) -> str:
         where = "not registered" if self.lease is None else f"lease {self.lease:x}"
         return f"<EtcdNodeResolver of {len(self._members)} nodes, {len(self._owners)} owners cached, {where}>"
+
+
+def _check_namespace(node: NodeInfo | None, namespace: str) -> None:
+    if node is not None and node.id.namespace != namespace:
+        raise ConfigurationError(f"the node {node.id} is not of the namespace {namespace!r}")
 
 
 def _first(answer: object) -> KeyValue | None:

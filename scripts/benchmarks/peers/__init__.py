@@ -48,6 +48,9 @@ GRPCIO = Peer("grpcio aio", "grpcio_", "asyncio", ("grpc",), "grpcio")
 ACTOR_ASYNCIO = Peer("orbit_net/asyncio, actors", "orbit_actors", "asyncio", ("orbit_net",), "orbit_net")
 ACTOR_TRIO = Peer("orbit_net/trio, actors", "orbit_actors", "trio", ("orbit_net", "trio"), "orbit_net")
 ACTOR_GRPCLIB = Peer("grpclib + betterproto2", "grpclib_actors", "asyncio", ("grpclib", "betterproto2"), "grpclib")
+LINK_ASYNCIO = Peer("orbit_net/asyncio, link", "orbit_links", "asyncio", ("orbit_net",), "orbit_net")
+LINK_TRIO = Peer("orbit_net/trio, link", "orbit_links", "trio", ("orbit_net", "trio"), "orbit_net")
+LINK_GRPCLIB = Peer("grpclib + betterproto2, by number", "grpclib_links", "asyncio", ("grpclib",), "grpclib")
 
 TLS_ASYNCIO = Peer("orbit_net/asyncio, TLS", "orbit_tls", "asyncio", ("orbit_net", "cryptography"), "orbit_net")
 TLS_TRIO = Peer("orbit_net/trio, TLS", "orbit_tls", "trio", ("orbit_net", "trio", "cryptography"), "orbit_net")
@@ -58,6 +61,8 @@ GZIP_ASYNCIO = Peer("orbit_net/asyncio, gzip", "orbit_gzip", "asyncio", ("orbit_
 GZIP_TRIO = Peer("orbit_net/trio, gzip", "orbit_gzip", "trio", ("orbit_net", "trio"), "orbit_net")
 GZIP_GRPCIO = Peer("grpcio aio, gzip", "grpcio_gzip", "asyncio", ("grpc",), "grpcio")
 
-_ALL = (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO, ACTOR_ASYNCIO, ACTOR_TRIO, ACTOR_GRPCLIB)
 _ENCODED = (TLS_ASYNCIO, TLS_TRIO, TLS_GRPCLIB, TLS_GRPCIO, GZIP_ASYNCIO, GZIP_TRIO, GZIP_GRPCIO)
+_ACTORS = (ACTOR_ASYNCIO, ACTOR_TRIO, ACTOR_GRPCLIB)
+_LINKS = (LINK_ASYNCIO, LINK_TRIO, LINK_GRPCLIB)
+_ALL = (ORBIT_ASYNCIO, ORBIT_TRIO, GRPCLIB, GRPCIO, *_ACTORS, *_LINKS)
 PEERS = {peer.name: peer for peer in _ALL + _ENCODED}

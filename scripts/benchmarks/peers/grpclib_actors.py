@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from grpclib.client import Channel, StreamStreamMethod
 from grpclib.const import Cardinality, Handler
@@ -28,14 +29,21 @@ class _Echo:
 
 
 @asynccontextmanager
-async def serve() -> AsyncGenerator[str, None]:
-    server = Server([_Echo()])
+async def serving(service: Any) -> AsyncGenerator[str, None]:
+    """Serve one grpclib service on a port chosen by the system; yields ``host:port``."""
+    server = Server([service])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         host, port = listener.getsockname()
         await server.start(sock=listener)
         yield f"{host}:{port}"
         server.close()
+
+
+@asynccontextmanager
+async def serve() -> AsyncGenerator[str, None]:
+    async with serving(_Echo()) as address:
+        yield address
 
 
 @asynccontextmanager
