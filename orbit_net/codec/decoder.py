@@ -197,11 +197,10 @@ def _read_message(source: Source, kind: Kind, label: str, before: str, target: s
     if not kind.wrapper:
         source.line(f"{target} = {call})" if before == "None" else f"{target} = {call}, {before})")
         return
-    if before == "None":
-        source.line(f"{target} = {call}).to_wrapped()")
-    else:
-        known = f"{before} if {before} is None else Message_{label}.from_wrapped({before})"
-        source.line(f"{target} = {call}, {known}).to_wrapped()")
+    if before != "None":
+        call += f", {before} if {before} is None else Message_{label}.from_wrapped({before})"
+    moment = kind.native == "timestamp"
+    source.line(f"{target} = moment({call}))" if moment else f"{target} = {call}).to_wrapped()")
 
 
 _FOLD = {

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from orbit_net.codec.fields import FIXED, VARINT, fields_of
-from orbit_net.codec.runtime import Broken, prefix, sequence, skip, varints
+from orbit_net.codec.runtime import Broken, moment, prefix, sequence, skip, varints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -159,15 +159,19 @@ class _Walk:
         elif kind.type == "message":
             self.message(start, stop, kind.cls, depth, path)
             if kind.wrapper:
-                self._unwrap(start, stop, kind.cls, path)
+                self._unwrap(start, stop, kind, path)
 
-    def _unwrap(self, start: int, stop: int, cls: Any, path: str) -> None:
+    def _unwrap(self, start: int, stop: int, kind: Kind, path: str) -> None:
         from orbit_net.codec.compiled import decoder_of  # noqa: PLC0415 - the compiler never needs this module
 
         try:
-            decoder_of(cls)(self._data, start, stop, 2, [len(self._data)]).to_wrapped()
+            message = decoder_of(kind.cls)(self._data, start, stop, 2, [len(self._data)])
+            if kind.native == "timestamp":
+                moment(message)
+            else:
+                message.to_wrapped()
         except Exception as error:  # noqa: BLE001 - whatever the class says about the value
-            raise _Fault(f"no Python value for this {cls.__name__}: {error}", start, path) from None
+            raise _Fault(f"no Python value for this {kind.cls.__name__}: {error}", start, path) from None
 
 
 # --- messages --------------------------------------------------------------------------------------

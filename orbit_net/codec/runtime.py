@@ -27,6 +27,7 @@ __all__ = [
     "expect",
     "finish",
     "lengths",
+    "moment",
     "octets",
     "pack_varints",
     "pieces",
@@ -164,6 +165,15 @@ def timestamp(value: Any) -> bytes:
         raise Broken
     since = value - _EPOCH
     return _seconds_and_nanos(since.days * 86400 + since.seconds, since.microseconds * 1000)
+
+
+def moment(message: Any) -> Any:
+    """Return the datetime of a Timestamp; raises :class:`ValueError` for nanos out of their range, which would
+    otherwise give some other moment.
+    """
+    if not 0 <= message.nanos < 1_000_000_000:
+        raise ValueError(f"nanos are {message.nanos}, and not from 0 to 999999999")
+    return message.to_wrapped()
 
 
 def duration(value: Any) -> bytes:

@@ -116,10 +116,10 @@ def test_nesting():
         CODEC.decode(nested(99, group), Everything)
 
 
-def test_a_merged_value_that_python_cannot_hold():
-    """The parts of a timestamp may be right each, and together too late."""
+def test_a_merged_value_that_is_no_moment():
+    """What is merged into a good timestamp may not put its nanos out of their range, which would be another moment."""
     last = ours.WellKnown(instant=datetime.datetime.max.replace(tzinfo=datetime.UTC, microsecond=0))
-    with pytest.raises(DecodeError, match="no Python value for what was merged: date value out of range"):
+    with pytest.raises(DecodeError, match="nanos are 2000000000, and not from 0 to 999999999"):
         CODEC.decode(bytes(last) + b"\x0a\x06\x10\x80\xa8\xd6\xb9\x07", ours.WellKnown)
 
 

@@ -2,10 +2,10 @@
 
 import anyio
 import pytest
-from cluster import Ledger, cluster
 
+from cluster import Ledger, cluster
 from orbit_net.client import Channel
-from orbit_net.codec import MessageCodec
+from orbit_net.codec import Codec
 from orbit_net.errors import DecodeError, RpcError
 from orbit_net.health import OrbitHealthService
 from orbit_net.model import Int64Key, MessageConverter, NodeId, NoKey, StringKey, key_from_text
@@ -43,7 +43,7 @@ async def test_row_2_keys_in_transactions():
 
 
 async def test_row_3_the_stream_answers_and_does_not_echo():
-    """A plain peer's message gets the actor's value under its number, with its own attempts; the node's id is its own."""
+    """A plain peer's message gets the value under its number, with its own attempts; the node tells its own id."""
     async with cluster("n1") as ([node], wires):
         async with Channel("n1:1", connector=lambda: wires.connect("n1:1")) as channel:
             stub = ConnectionServiceStub(channel)
@@ -89,7 +89,7 @@ async def test_row_5_a_bad_timestamp_is_an_error(nanos):
     """Nanos of 2147483647, 1000000000 and -1 in a lease are refused when it is read; no time is invented."""
     moment = b"\x10" + nanos
     with pytest.raises(DecodeError, match="nanos"):
-        MessageCodec().decode(b"\x12" + bytes([len(moment)]) + moment, NodeLeaseProto)
+        Codec().decode(b"\x12" + bytes([len(moment)]) + moment, NodeLeaseProto)
 
 
 async def test_a_message_may_leave_out_who_sends_it_and_whom_it_is_for():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit_net import model
-from orbit_net.codec import MessageCodec
+from orbit_net.codec import Codec
 from orbit_net.errors import DecodeError, EncodeError
 from orbit_net.model import (
     AddressableLease,
@@ -104,7 +104,7 @@ CASES = {
 def test_conversion_is_inverse(name):
     """Any value comes back from its message, and from the bytes of its message, and can be hashed."""
     converter = getattr(model, f"{name}Converter")
-    codec = MessageCodec()
+    codec = Codec()
 
     @given(CASES[name])
     def check(value):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-from orbit_net.codec import MessageCodec
+from orbit_net.codec import Codec
 from orbit_net.errors import OrbitError
 from orbit_net.model import (
     AddressableReference,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Keys", "Member", "decode_owner", "place", "read_member", "release", "write_member"]
 
-_CODEC: Final = MessageCodec()
+_CODEC: Final = Codec()
 _EQUAL: Final = CompareCompareResult.EQUAL
 
 
