@@ -2,10 +2,12 @@
 
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import anyio
 import pytest
 
+from certificates import Site
 from etcd_server import FAST, etcd, needs_etcd
 from orbit_net.directory import EtcdClient, EtcdNodeResolver
 from orbit_net.errors import AddressableNotFound, ConfigurationError, NodeNotFound, OrbitError, OrbitTimeout, RpcError
@@ -230,9 +232,36 @@ async def test_user_and_password():
 
 async def test_nobody_there():
     """Entering without an etcd ends with OrbitTimeout, in time."""
-    from dataclasses import replace
-
     nobody = EtcdNodeResolver(["127.0.0.1:1"], settings=replace(FAST, timeout=0.3))
     with pytest.raises(OrbitTimeout, match="no endpoint"):
         async with nobody:
             pass
+
+
+async def test_tls(tmp_path):
+    """Questions, leases and watches go over TLS with a certificate of our own; a stranger's server is not trusted."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    site, other = Site(tmp_path / "ours"), Site(tmp_path / "theirs")
+    server_tls = site.for_mtls()
+    extra = (
+        f"--cert-file={server_tls.certificate}",
+        f"--key-file={server_tls.private_key}",
+        f"--trusted-ca-file={server_tls.ca}",
+        "--client-cert-auth",
+    )
+    tls = site.with_certificate()
+    async with etcd(ready=False, extra=extra) as servers:
+        await servers[0].ready(tls=tls)
+        async with resolver(servers, info("n1", "Account"), tls=tls) as first:
+            assert await first.resolve_addressable(actor("a")) == NodeId("n1")
+            seen = []
+            first.subscribe(lambda node, status: seen.append(node.key))
+            async with resolver(servers, info("n2", "Ledger"), tls=tls):
+                await until(lambda: seen == ["n2"])
+        distrusting = EtcdNodeResolver(
+            [servers[0].endpoint], tls=other.with_certificate(), settings=replace(FAST, timeout=0.5)
+        )
+        with pytest.raises(OrbitTimeout, match="certificate"):
+            async with distrusting:
+                pass
