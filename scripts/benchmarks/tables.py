@@ -91,4 +91,4 @@ INVOCATIONS = Table(
     references=(LINK_GRPCLIB.name,),
 )
 
-TABLES = {table.name: table for table in (CALLS, TLS, COMPRESSION, ACTORS)}
+TABLES = {table.name: table for table in (CALLS, TLS, COMPRESSION, ACTORS, INVOCATIONS)}
