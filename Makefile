@@ -36,7 +36,7 @@ sim-raft: .venv/ready ## simulate Raft clusters in bad conditions: SEED=n STEPS=
 	$(BIN)/python scripts/sim_raft.py --seed $(SEED) --steps $(STEPS)
 
 invocations: .venv/installed ## 100,000 invocations over one link that is cut again and again
-	ORBIT_NET_INVOCATIONS=100000 $(BIN)/pytest tests/messaging/test_link.py -k random_cuts
+	ORBIT_NET_INVOCATIONS=100000 $(BIN)/pytest -n $(JOBS) tests/messaging/test_link.py -k random_cuts
 
 lint: .venv/ready ## check style and layout
 	$(BIN)/ruff check .
