@@ -71,11 +71,10 @@ async def test_random_cuts_leave_nothing_open_and_run_nothing_twice():
 async def test_a_stalled_peer_costs_a_bounded_amount():
     """A peer that reads nothing: the queue stops at its bound, callers wait, relays are refused, all end in time."""
     settings = LinkSettings(timeout=10.0, max_pending=64, max_queued=16_384, backoff=FAST.backoff)
-    async with cluster("n1", "c1", settings=settings) as ([node, caller], _wires):
+    async with cluster("n1", "c1", settings=settings, max_in_flight=8) as ([node, caller], _wires):
         Ledger.gates["g"] = anyio.Event()
         link = await caller._links.open(node.node_id)
         assert await link.info() == node.node_id
-        node._service._max_in_flight = 8
         errors = Counter()
 
         async def call():
@@ -102,7 +101,7 @@ async def raw_link(accept, ask, **settings):
         async with anyio.create_task_group() as tasks:
             wires = Wires(tasks)
             wires.serve("peer:1", accept)
-            options = LinkSettings(timeout=1.0, connect_timeout=0.05, backoff=FAST.backoff, **settings)
+            options = LinkSettings(timeout=10.0, connect_timeout=0.05, backoff=FAST.backoff, **settings)
             link = Link(
                 NodeId("me"), NodeId("peer"), "peer:1", settings=options, connector=lambda: wires.connect("peer:1")
             )
