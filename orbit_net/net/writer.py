@@ -113,9 +113,12 @@ class Writer:
         event = anyio.Event()
         place = (stream_id, size, event)
         self.crowd.append(place)
+        stream = self._wire.streams[stream_id]
+        stream.held = True
         try:
             await event.wait()
         finally:
+            stream.held = False
             if place in self.crowd:
                 self.crowd.remove(place)
 

@@ -63,20 +63,22 @@ class Acceptor:
                     transport = await listener.accept()
                 except anyio.ClosedResourceError:
                     return
-                except OSError as error:
+                except (OSError, anyio.BrokenResourceError) as error:
                     if listener not in self._accepting:
                         return
                     await self._bear(error)
                     continue
                 tasks.start_soon(self._take, transport)
 
-    async def _bear(self, error: OSError) -> None:
+    async def _bear(self, error: Exception) -> None:
         """Go on after an error: of the system, which may pass, or of a client that was gone already."""
-        if error.errno in _CLIENTS_FAULT:
-            _log.debug("accepting a connection failed: %s", error)
+        # On trio, anyio shows every error of accept as a broken resource, that of too many open files included.
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno in _CLIENTS_FAULT:
+            _log.debug("accepting a connection failed: %s", cause)
             await anyio.lowlevel.checkpoint()
         else:
-            _log.warning("accepting a connection failed: %s", error)
+            _log.warning("accepting a connection failed: %s", cause)
             await anyio.sleep(_PAUSE)
 
     async def _take(self, transport: SocketStream) -> None:

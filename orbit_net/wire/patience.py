@@ -108,7 +108,8 @@ class Patience:
         self._stalled = {}
         found = []
         for stream in wire.streams.values():
-            if not stream.out_size or (stream.send_window > 0 and wire.outbox.window > 0):
+            queued = stream.out_size or stream.held
+            if not queued or (stream.send_window > 0 and wire.outbox.window > 0):
                 continue
             mark = (stream.grants, wire.outbox.grants if stream.send_window > 0 else None)
             seen, since = before.get(stream.id, (None, now))

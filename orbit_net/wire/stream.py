@@ -30,8 +30,8 @@ class Stream:
     sent and the application has not taken, in flow-controlled bytes. ``deaf``: whatever still arrives is dropped at
     once. ``wanted``: somebody waits for the next message. ``watched``: somebody waits for ``out`` to drain.
     ``content_left``: what is still to come of the peer's content-length, if it gave one. ``grants`` counts how often
-    the peer opened ``send_window``. ``released``: the application is done with the stream, which is forgotten as soon
-    as it is closed.
+    the peer opened ``send_window``. ``held``: a message waits until less is queued on the connection. ``released``: the
+    application is done with the stream, which is forgotten as soon as it is closed.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Stream:
         "content_left",
         "deaf",
         "grants",
+        "held",
         "id",
         "out",
         "out_offset",
@@ -61,6 +62,7 @@ class Stream:
         self.receive_phase = Phase.START
         self.send_window = send_window
         self.grants = 0
+        self.held = False
         self.receive_window = ReceiveWindow(receive_window)
         self.content_left: int | None = None
         self.unread = 0
