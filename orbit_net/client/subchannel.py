@@ -39,7 +39,7 @@ It drained while the connection waited to be accepted; another server, or its su
 
 
 class _Farewell(ConnectError):
-    """The server ended the connection in good order before it was used."""
+    """The connection ended in good order before it was used: by the server, or by its own idle timeout."""
 
 
 class Connectivity(Enum):
@@ -205,10 +205,11 @@ class Subchannel:
         return None
 
     def _why(self, connection: Connection) -> OrbitError:
-        if connection.error is None and connection.wire.goaway_received is not None:
-            return _Farewell(f"no gRPC connection to {self._name}: the server is going away")
-        reason = connection.error or "the connection was closed"
-        return ConnectError(f"no gRPC connection to {self._name}: {reason}")
+        if connection.error is None:
+            goodbye = connection.wire.goaway_received is not None
+            reason = "the server is going away" if goodbye else "the connection was closed"
+            return _Farewell(f"no gRPC connection to {self._name}: {reason}")
+        return ConnectError(f"no gRPC connection to {self._name}: {connection.error}")
 
     def _adopt(self, connection: Connection) -> None:
         if self.state is Connectivity.SHUTDOWN:
