@@ -165,7 +165,7 @@ class Driver:
             self._send_all(ready.messages_after_persist)
         if ready.snapshot is not None:
             self._machine.restore(ready.snapshot.data)
-            self.waiters.skip_to(ready.snapshot.index)
+            self.waiters.skip_to(ready.snapshot.index, ready.snapshot.term)
         for entry in ready.committed:
             self._apply(entry)
         for read in ready.reads:
@@ -179,6 +179,7 @@ class Driver:
 
     def _apply(self, entry: Entry) -> None:
         """Apply one entry; what the state machine raises is the proposer's."""
+        self.waiters.reached(entry.index, entry.term)
         result: Any = None
         if entry.command:
             try:

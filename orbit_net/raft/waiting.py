@@ -60,6 +60,7 @@ class Waiters:
         self._reads: dict[int, Waiter] = {}
         self._confirmed: list[tuple[int, int, Waiter]] = []
         self._tokens = 0
+        self._term = 0  # of the last entry that was applied
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._reads) + len(self._confirmed)
@@ -90,6 +91,21 @@ class Waiters:
         """Take out a read that was refused."""
         self._reads.pop(token, None)
 
+    def reached(self, index: int, term: int) -> None:
+        """An entry of ``term`` is committed at ``index``: later entries of earlier terms are gone for good.
+
+        Terms never fall along a log, and every leader to come has the committed entry (§5.4.3), so none of them has
+        such an entry behind it. Without this a proposer whose leader was followed by one with a shorter log would wait
+        until its time is up.
+        """
+        if term <= self._term:
+            return
+        self._term = term
+        for place, waiter in list(self._entries.items()):
+            if place > index and waiter.term < term:
+                del self._entries[place]
+                waiter.fail(ProposalDropped("the leader of a later term does not have this entry"))
+
     def done(self, entry: Entry, result: Any) -> None:
         """Give the proposer of an applied entry its result."""
         waiter = self._entries.pop(entry.index, None)
@@ -110,10 +126,11 @@ class Waiters:
         waiter.fail(error)
         return True
 
-    def skip_to(self, index: int) -> None:
+    def skip_to(self, index: int, term: int) -> None:
         """A snapshot came in place of these entries: nobody can tell which they were."""
         for place in [place for place in self._entries if place <= index]:
             self._entries.pop(place).fail(OutcomeUnknown("a snapshot took the place of the entry"))
+        self.reached(index, term)
 
     def read_confirmed(self, read: ReadState, leader: str | None) -> None:
         """Let a read go on to wait for its index, or fail it."""
