@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .agreement import play_agreement
 from .cluster import play_cluster
 
 _HERE = Path(__file__).parent
@@ -29,6 +30,11 @@ def main() -> int:
         reason = play_cluster(backend, directory)
         if reason is not None:
             print(f"the demo of the cluster on {backend} failed: {reason}")
+            return 1
+        print(f"on {backend}: three node processes that agree by Raft, one of them killed", flush=True)
+        reason = play_agreement(backend)
+        if reason is not None:
+            print(f"the demo of agreement on {backend} failed: {reason}")
             return 1
     print("everything went as it should")
     return 0

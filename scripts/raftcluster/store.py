@@ -8,7 +8,7 @@ from typing import Any
 from grpclib.const import Cardinality, Handler
 from grpclib.exceptions import GRPCError
 
-from orbit_net.client import Channel, Stub
+from orbit_net.client import Stub
 from orbit_net.errors import NotLeader, OutcomeUnknown, ProposalDropped, RaftError
 from orbit_net.raft import KeyValueStore, RaftConsensus, ReplicatedKeyValue
 from orbit_net.server import Service
@@ -73,9 +73,6 @@ async def _translated(answer: Any) -> Any:
 
 class StoreStub(Stub):
     """Calls a :class:`StoreService`."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(channel)
 
     async def put(self, key: str, value: Any, *, timeout: float) -> int:
         """Set a value."""
