@@ -1,6 +1,9 @@
 """Nodes of actors over TCP with etcd as their directory: a node that leaves and one that dies lose nothing."""
 
-from contextlib import AsyncExitStack, asynccontextmanager
+import subprocess
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
@@ -75,3 +78,47 @@ async def test_a_node_drains_and_another_dies_and_every_invocation_ends_well():
         owners = {await caller.directory.resolve_addressable(reference) for reference in references}
         assert owners == {NodeId("n3")}
         assert first.status is NodeStatus.STOPPED
+
+
+@contextmanager
+def processes(backend, endpoint, *names):
+    """Run a node as a process for each name; they have joined when the block begins."""
+    script = Path(__file__).parents[1] / "support" / "etcd_member.py"
+    running = {}
+    try:
+        for name in names:
+            command = [sys.executable, str(script), backend, name, endpoint]
+            running[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for process in running.values():
+            assert process.stdout.readline() == "joined\n"
+        yield running
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+async def test_the_actors_of_a_killed_process_move(anyio_backend_name):
+    """SIGKILL of a node while its actors are called: each call ends, and the actors live on at the other node."""
+    async with etcd() as [server]:
+        with processes(anyio_backend_name, server.endpoint, "p1", "p2") as nodes:
+            async with EtcdNodeResolver([server.endpoint], settings=FAST) as directory:
+                async with ActorNode(NodeId("c1"), directory, settings=LINK) as caller:
+                    hosts = {key: (await caller.ref("Where", key).invoke("turn"))[0] for key in range(20)}
+                    assert set(hosts.values()) == {"p1", "p2"}
+                    nodes["p1"].kill()
+                    moved = {}
+
+                    async def call(key):
+                        ref = caller.ref("Where", key, timeout=30.0, idempotent=["turn"])
+                        while moved.get(key, ["p1"])[0] == "p1":
+                            moved[key] = await ref.invoke("turn")
+
+                    async with anyio.create_task_group() as tasks:
+                        for key in hosts:
+                            tasks.start_soon(call, key)
+                    assert {name for name, _ in moved.values()} == {"p2"}
+                    kept = {key for key, name in hosts.items() if name == "p2"}
+                    assert {key for key, (_, turns) in moved.items() if turns > 1} == kept, "the others begin anew"
+                    assert [info.id.key for info in directory.nodes] == ["p2"]

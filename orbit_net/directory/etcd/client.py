@@ -80,8 +80,10 @@ class EtcdClient:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for channel in self._channels:
-            await self._stack.enter_async_context(channel)
+        async with AsyncExitStack() as stack:
+            for channel in self._channels:
+                await stack.enter_async_context(channel)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(

@@ -39,6 +39,8 @@ class Membership:
         self.node = node
         self.lease: int | None = None
         self.leaving = False
+        self._told: NodeStatus | None = None  # the last status that etcd took
+        self._unrevoked: int | None = None
         self._client = client
         self._seconds = client.settings.lease
         self._key = key
@@ -57,6 +59,7 @@ class Membership:
             holder = found.kvs[0].lease if found is not None and found.kvs else None
             if answer.succeeded or holder == lease:  # the second: a lost answer, and a second try
                 self.lease = lease
+                self._told = self.node.status
                 self._written(Member(self.node, lease, answer.header.revision if answer.header else 0))
                 return
             if holder is not None and not take_over:
@@ -81,6 +84,7 @@ class Membership:
             try:
                 await self._client.keep_alive(self.lease, timeout=max(0.1, min(third, safe_until - asked)))
                 safe_until = asked + self._seconds
+                await self._tell()  # what was cut off when it was to be told
             except LeaseExpired as error:
                 self.lost(error)
             except OrbitError as error:
@@ -108,22 +112,32 @@ class Membership:
         return True
 
     async def set_status(self, status: NodeStatus) -> None:
-        """Write a new status; STOPPED revokes the lease."""
-        if self.node.status is status:
-            return
+        """Write a new status; STOPPED revokes the lease. After an error or a cancellation it is told with the next
+        keepalive, or by asking again.
+        """
         self.node = replace(self.node, status=status)
         if status is NodeStatus.STOPPED:
             await self.leave()
-        elif self.lease is not None:
-            answer = await self._client.transact(write_member(self._key, self.node, self.lease, held=self.lease))
-            if answer.succeeded and answer.header is not None:
-                self._written(Member(self.node, self.lease, answer.header.revision))
+        else:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Write the status, unless etcd has it already."""
+        node, lease = self.node, self.lease
+        if lease is None or self._told is node.status:
+            return
+        answer = await self._client.transact(write_member(self._key, node, lease, held=lease))
+        if answer.succeeded:
+            self._told = node.status
+            self._written(Member(node, lease, answer.header.revision if answer.header else 0))
 
     async def leave(self) -> None:
-        """Revoke the lease, which frees everything that stands under it."""
-        lease, self.lease = self.lease, None
+        """Revoke the lease, which frees everything that stands under it. After a cancellation it can be asked again."""
+        self._unrevoked, self.lease = self.lease or self._unrevoked, None
+        if self._unrevoked is None:
+            return
         try:
-            if lease is not None:
-                await self._client.revoke(lease)
+            await self._client.revoke(self._unrevoked)
         except OrbitError as error:
             _log.warning("the lease was not revoked and will run out: %s", error)
+        self._unrevoked = None

@@ -106,9 +106,11 @@ class EtcdNodeResolver:
                     await self._membership.leave()
         finally:
             self._tasks.cancel_scope.cancel()
-            # The block's own exception is not shown to the group: it would come back inside an ExceptionGroup.
-            await self._tasks.__aexit__(None, None, None)
-            await self._client.__aexit__(None, None, None)
+            try:
+                # The block's own exception is not shown to the group: it would come back inside an ExceptionGroup.
+                await self._tasks.__aexit__(None, None, None)
+            finally:  # a cancelled group raises
+                await self._client.__aexit__(None, None, None)
 
     # --- membership ------------------------------------------------------------------------------
 
