@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 SEED ?= 1
 STEPS ?= 1000000
-# Other interpreters run what depends on the interpreter; peers, generators and benchmarks run once.
-UNIT := --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop
+# Other interpreters run what depends on the interpreter; peers, generators, benchmarks and long searches run once.
+UNIT := -m 'not once' --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
 SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
 export ORBIT_NET_INSTALLED := 1

@@ -8,6 +8,8 @@ import pytest
 
 import orbit_net
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(orbit_net.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -10,6 +10,8 @@ import pytest
 
 from certificates import Site
 
+pytestmark = pytest.mark.once
+
 README = Path(__file__).parents[2] / "README.md"
 SERVER, CLIENT, *OTHERS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 

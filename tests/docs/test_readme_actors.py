@@ -9,6 +9,8 @@ import pytest
 
 from etcd_server import free_ports
 
+pytestmark = pytest.mark.once
+
 README = Path(__file__).parents[2] / "README.md"
 
 

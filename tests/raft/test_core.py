@@ -25,6 +25,8 @@ from orbit_net.raft import (
 from orbit_net.raft.progress import Replication
 from raftnet import CONFIG, Net, Node
 
+pytestmark = pytest.mark.once
+
 PLAIN = replace(CONFIG, pre_vote=False, check_quorum=False)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from raftsim import Operation, is_linearizable
 
+pytestmark = pytest.mark.once
+
 
 def op(kind, argument, result, called, returned):
     return Operation(kind, argument, result, called, returned)

@@ -16,6 +16,8 @@ from orbit_net.raft.progress import Progress
 from orbit_net.raft.segments import Segment
 from raftsim import simulate
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 
 

@@ -3,12 +3,15 @@
 from functools import cache
 from itertools import combinations, pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit_net.raft.membership import Membership
 from orbit_net.raft.progress import Progress, Replication
 from orbit_net.raft.quorum import Verdict, agreed, majority_active, verdict
+
+pytestmark = pytest.mark.once
 
 NAMES = "abcdefg"
 names = st.sampled_from(NAMES)

@@ -9,6 +9,8 @@ import pytest
 
 from raftsim import Broken, World, run, simulate
 
+pytestmark = pytest.mark.once
+
 EPOCHS = 3
 
 

@@ -18,6 +18,8 @@ from orbit_net.raft import (
 )
 from raftnet import Net
 
+pytestmark = pytest.mark.once
+
 STORIES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from orbit_net.wire.assembler import Assembler, CompressedMessage, MessageError, pack_prefix
 from wirefuzz import fuzz
 
+pytestmark = pytest.mark.once
+
 
 def feed(assembler, *chunks, around=b""):
     """Feed chunks, each in the middle of a larger received one."""

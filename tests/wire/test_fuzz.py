@@ -16,6 +16,8 @@ from wirechecks import assert_one_failure, assert_sound
 from wirefuzz import fuzz
 from wirepair import REQUEST, RESPONSE, TRAILERS, TRAILERS_ONLY, Pair, feed, plain
 
+pytestmark = pytest.mark.once
+
 SMALL = WireSettings(
     stream_window=1_000, connection_window=65_535, max_concurrent_streams=5, max_header_list=1_024, max_message=600
 )

@@ -19,6 +19,8 @@ from orbit_net.wire.metadata import (
 )
 from wirefuzz import fuzz
 
+pytestmark = pytest.mark.once
+
 KEYS = st.from_regex(r"[0-9a-z_.\-]{1,20}", fullmatch=True).filter(
     lambda key: not key.startswith("grpc-") and key not in ("te", "content-type", "user-agent", "host")
 )

@@ -20,6 +20,8 @@ from orbit_net.wire.grammar import Phase
 from wirechecks import assert_sound
 from wirepair import REQUEST, RESPONSE, TRAILERS, TRAILERS_ONLY, End, feed
 
+pytestmark = pytest.mark.once
+
 SETTINGS = [
     WireSettings(),
     WireSettings(stream_window=65_535, connection_window=65_535),
