@@ -25,7 +25,7 @@ help: ## list the targets
 gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of the codec tests
 	$(BIN)/python scripts/gen.py
 
-demo: .venv/installed ## run a node and a client, then a cluster (DIRECTORY=etcd: in etcd), on asyncio and on trio
+demo: .venv/installed ## run calls, actors on three nodes (DIRECTORY=etcd: in etcd) and Raft, on asyncio and on trio
 	$(BIN)/python scripts/demo.py $(DIRECTORY)
 
 test: .venv/installed ## run all tests but interop, and the unit suite on each other CPython that is here
