@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.method import Method
     from orbit_net.client.retrying import Retrying
+    from orbit_net.client.service_config import RetryPolicy
     from orbit_net.client.subchannel import Subchannel
     from orbit_net.net import Connection, Peer, Stream, Timer, Timers
     from orbit_net.wire.hpack import Field
@@ -88,7 +89,7 @@ class Attempt:
         deadline: float | None,
         fields: Sequence[Field],
         wait_for_ready: bool,
-        retry: bool,
+        retry: RetryPolicy | None,
         watcher: Watcher | None = None,
     ) -> None:
         self.deadline = deadline
@@ -272,7 +273,7 @@ class Attempt:
 
     def _policy_of_call(self) -> Retries:
         if self._retries is None:
-            self._retries = Retries(self._method.retry if self._retry else None, self._retrying.throttle)
+            self._retries = Retries(self._retry, self._retrying.throttle)
         return self._retries
 
     def _give_up(self, stream: Stream) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orbit_net.client.attempt import Watcher
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
+    from orbit_net.client.service_config import RetryPolicy
     from orbit_net.codec import AnyCodec
     from orbit_net.interceptor import Interceptor
     from orbit_net.net import TlsConfig
@@ -200,7 +201,7 @@ class Channel:
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
         wait_for_ready: bool | None = None,
-        retry: bool = True,
+        retry: bool | RetryPolicy = True,
         watcher: Watcher | None = None,
         compression: str | None = None,
     ) -> ClientStream[Request, Reply]:
@@ -210,8 +211,9 @@ class Channel:
         is being handled by this task, unless :func:`~orbit_net.client.detached`, and of the service config's timeout.
         ``metadata`` is validated here: :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``:
         a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
-        takes no notice of its retry policy. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the
-        channel's. ``watcher`` is told when the call begins and ends.
+        takes no notice of its retry policy, and a :class:`RetryPolicy` replaces it for this call. ``compression``
+        ("gzip", "deflate", or "identity" for none) replaces the channel's. ``watcher`` is told of the call's beginning
+        and end.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
@@ -230,10 +232,15 @@ class Channel:
             deadline=until,
             fields=encode_metadata(metadata) if metadata else (),
             wait_for_ready=method.wait_for_ready if wait_for_ready is None else wait_for_ready,
-            retry=retry,
+            retry=self._retry_of(method, retry),
             watcher=watcher,
         )
         return ClientStream(self, method, attempt, cardinality, request_type, reply_type)
+
+    def _retry_of(self, method: Method, retry: bool | RetryPolicy) -> RetryPolicy | None:
+        if isinstance(retry, bool):
+            return method.retry if retry else None
+        return retry if self.settings.retry.enabled else None
 
     def _method(self, path: str, compression: str | None) -> Method:
         # A call that compresses as the channel does is found by its path alone, the others by both.

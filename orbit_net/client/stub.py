@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orbit_net.client.call import ClientStream
     from orbit_net.client.channel import Channel
     from orbit_net.client.endpoint import PooledConnection
+    from orbit_net.client.service_config import RetryPolicy
     from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = ["ResponseStream", "Stub"]
@@ -102,7 +103,8 @@ class Stub:
 
     ``timeout`` (seconds for each call), ``deadline``, ``metadata`` and ``compression`` ("gzip", "deflate", "identity")
     hold for every call that does not say otherwise. ``wait_for_ready`` makes calls wait instead of fail while no
-    connection can be made; None leaves it to the service config. ``retry`` False takes no notice of its retry policies.
+    connection can be made; None leaves it to the service config. ``retry`` False takes no notice of its retry policies,
+    and a :class:`~orbit_net.client.RetryPolicy` replaces them.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class Stub:
         metadata: MetadataLike | None = None,
         compression: str | None = None,
         wait_for_ready: bool | None = None,
-        retry: bool = True,
+        retry: bool | RetryPolicy = True,
     ) -> None:
         self.channel = channel
         self.timeout = timeout

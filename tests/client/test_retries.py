@@ -10,7 +10,14 @@ from grpclib.events import RecvInitialMetadata, RecvTrailingMetadata, listen
 from delays import Delays, retrying
 from echo import Echo, EchoStub, RawCodec
 from memory import HANG, in_memory
-from orbit_net.client import Channel, ChannelSettings, RetrySettings
+from orbit_net.client import (
+    Channel,
+    ChannelSettings,
+    RetryPolicy,
+    RetrySettings,
+    ServiceConfig,
+    TransportConfig,
+)
 from orbit_net.errors import RpcError
 from orbit_net.server import current_call
 from orbit_net.status import Status
@@ -177,6 +184,37 @@ async def test_opting_out(how):
                 await stub.unary(b"x")
         assert delays.asked == []
         assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize("config", [{}, None], ids=["without a config", "instead of a config"])
+async def test_a_policy_of_its_own(config):
+    """A call may bring its policy: its statuses and its number of attempts count, whatever the service config says."""
+    policy = RetryPolicy(
+        max_attempts=2,
+        initial_backoff=3.0,
+        max_backoff=3.0,
+        backoff_multiplier=1.0,
+        retryable_status_codes=frozenset({Status.ABORTED}),
+    )
+    script = Script(failure(10), failure(14))
+    async with served(script, config if config is None else ServiceConfig()) as (channel, stub, delays):
+        with pytest.raises(RpcError) as raised:
+            await while_delays_end(delays, 1, stub.having(retry=policy).unary(b"x"))
+        assert raised.value.status is Status.UNAVAILABLE
+        assert [round(asked) in range(2, 5) for asked in delays.asked] == [True]
+        assert len(script.seen) == 2
+        await finished(channel)
+
+
+async def test_a_policy_of_its_own_on_a_channel_without_retries():
+    """RetrySettings(enabled=False) is the last word."""
+    script = Script(failure())
+    settings = ChannelSettings(retry=RetrySettings(enabled=False))
+    async with served(script, settings=settings) as (_, stub, delays):
+        policy = TransportConfig().service_config().methods[0].retry
+        with pytest.raises(RpcError):
+            await stub.having(retry=policy).unary(b"x")
+        assert delays.asked == []
 
 
 async def test_opting_out_keeps_transparent_retries():
