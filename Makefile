@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 SEED ?= 1
 STEPS ?= 1000000
+RUNS ?= 110
+KILLS ?= 50
 # Other interpreters run what depends on the interpreter; peers, generators, benchmarks and long searches run once.
 UNIT := -m 'not once' --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
@@ -17,7 +19,7 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test sim-raft invocations lint types bench bench-raft pure interop conformance build lock clean
+.PHONY: help gen demo test sim-raft sim-tx invocations lint types bench bench-raft bench-tx kill-tx pure interop conformance build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +37,12 @@ test: .venv/installed ## run all tests but interop, and the unit suite on each o
 sim-raft: .venv/ready ## simulate Raft clusters in bad conditions: SEED=n STEPS=n
 	$(BIN)/python scripts/sim_raft.py --seed $(SEED) --steps $(STEPS)
 
+sim-tx: .venv/ready ## simulate distributed transactions in bad conditions: SEED=n RUNS=n, a hundred transactions each
+	$(BIN)/python scripts/sim_tx.py --seed $(SEED) --runs $(RUNS)
+
+kill-tx: .venv/installed ## kill coordinators and participants of real processes at the worst moments: KILLS=n
+	$(BIN)/python scripts/tx_kill.py $(KILLS)
+
 invocations: .venv/installed ## 100,000 invocations over one link that is cut again and again
 	ORBIT_NET_INVOCATIONS=100000 $(BIN)/pytest -n $(JOBS) tests/messaging/test_link.py -k random_cuts
 
@@ -50,6 +58,9 @@ bench: .venv/installed ## measure against grpclib and grpcio
 
 bench-raft: .venv/installed ## measure Raft on three nodes, beside etcd if it is installed
 	$(BIN)/python scripts/bench_raft.py
+
+bench-tx: .venv/installed ## measure distributed transactions with 2 and 5 participants
+	$(BIN)/python scripts/bench_tx.py --output docs/bench/transactions.md
 
 pure: .venv/installed ## prove that client and server run without compiled code
 	$(BIN)/python scripts/pure.py dist/*.whl

@@ -23,6 +23,10 @@
     │  ├─ NotLeader
     │  ├─ OutcomeUnknown
     │  └─ ProposalDropped
+    ├─ TransactionError
+    │  ├─ TransactionAborted           nothing of the transaction takes effect
+    │  ├─ TransactionInDoubt           it may take effect or not: ask for its state later
+    │  └─ TransactionRefused           an order against the rules, refused with a reason
     └─ InternalError                   a defect of orbit_net itself
 
 ``retryable`` tells whether the same operation may succeed when it is tried again later. Exceptions of
@@ -65,6 +69,10 @@ __all__ = [
     "RemoteProtocolError",
     "RpcError",
     "StorageError",
+    "TransactionAborted",
+    "TransactionError",
+    "TransactionInDoubt",
+    "TransactionRefused",
 ]
 
 _RETRYABLE = frozenset({Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.RESOURCE_EXHAUSTED})
@@ -206,6 +214,25 @@ class ProposalDropped(RaftError):
 
 class OutcomeUnknown(RaftError):
     """The proposal was appended, and may be committed or not: ask the state machine."""
+
+
+class TransactionError(OrbitError):
+    """A distributed transaction did not go as it was asked to."""
+
+
+class TransactionAborted(TransactionError):
+    """The transaction is undone everywhere, or will be: nothing of it takes effect. The text says why."""
+
+
+class TransactionInDoubt(TransactionError):
+    """This node cannot tell how the transaction ends: its decision log failed, or it stopped meanwhile.
+
+    The log knows: the coordinator carries out what is in it when it starts again.
+    """
+
+
+class TransactionRefused(TransactionError):
+    """An order that cannot be: to an unknown or ended transaction, beyond a limit, or against what was decided."""
 
 
 class InternalError(OrbitError):

@@ -209,6 +209,11 @@ class BroadcastMessageRequest(betterproto2.Message):
     How long the sender waits, in milliseconds.
     """
 
+    inline_reply: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    Whether the sender takes what the actors say to it in the response.
+    """
+
 
 default_message_pool.register_message("orbit.transactions", "BroadcastMessageRequest", BroadcastMessageRequest)
 
@@ -232,6 +237,11 @@ class BroadcastMessageResponse(betterproto2.Message):
     errors: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
     Why not, one text for each actor that failed.
+    """
+
+    results: "list[TransactionMessageResponse]" = betterproto2.field(100, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    How it went for each target, in the order of the request.
     """
 
 
@@ -489,6 +499,11 @@ class TransactionMessageRequest(betterproto2.Message):
     How long the sender waits, in milliseconds.
     """
 
+    inline_reply: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    Whether the sender takes what the actor says to it in the response; otherwise it is sent as a message of its own.
+    """
+
 
 default_message_pool.register_message("orbit.transactions", "TransactionMessageRequest", TransactionMessageRequest)
 
@@ -512,6 +527,11 @@ class TransactionMessageResponse(betterproto2.Message):
     processing_time_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
     """
     How long the delivery took on the receiving side, in milliseconds.
+    """
+
+    reply: "TransactionMessageProto | None" = betterproto2.field(100, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What the actor says to the message, if inline_reply was set: a vote, an acknowledgement or a state.
     """
 
 
