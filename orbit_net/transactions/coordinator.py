@@ -128,6 +128,11 @@ class TransactionCoordinator:
         """Whether it has read its log, and the log works."""
         return self._serving and self.failure is None
 
+    @property
+    def under_way(self) -> int:
+        """How many transactions are not over: some may be decided, and wait for a participant that is down."""
+        return len(self._core.transactions)
+
     def _check(self) -> None:
         if self.failure is not None:
             raise TransactionInDoubt(f"the coordinator {self.node_id} has failed: {self.failure}") from self.failure
