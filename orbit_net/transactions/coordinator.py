@@ -23,7 +23,7 @@ from orbit_net.transactions.coordination import CoordinatorCore
 from orbit_net.transactions.delivery import BroadcastResult, Delivery
 from orbit_net.transactions.identity import TransactionId
 from orbit_net.transactions.log import MemoryLog
-from orbit_net.transactions.messages import Acknowledge, Prepare, Vote
+from orbit_net.transactions.messages import Abort, Acknowledge, Prepare, Vote
 from orbit_net.transactions.open_transaction import OpenTransaction
 from orbit_net.transactions.report import Report
 from orbit_net.transactions.settings import TransactionConfig
@@ -179,9 +179,10 @@ class TransactionCoordinator:
         """Commit, and return when all have: COMMITTED, or COMMITTING if some take longer than the config's time.
 
         Either way it is decided, and those that are missing are told until they have it. Raises
-        :class:`TransactionAborted` when nothing of it takes effect: a participant said no, could not be reached, or
-        was late; :class:`TransactionInDoubt` when the log failed or the coordinator stopped; :class:`TransactionError`
-        when a participant claims that it cannot do what it had voted for; :class:`TransactionRefused` when there is
+        :class:`TransactionAborted` when nothing of it takes effect, for a participant said no, could not be reached,
+        or was late; whoever can be reached has been told by then. Raises :class:`TransactionInDoubt` when the log
+        failed or the coordinator stopped; :class:`TransactionError` when a participant claims that it cannot do what
+        it had voted for; :class:`TransactionRefused` when there is
         nothing to commit or it was asked before. Cancellation aborts a transaction that is not decided.
         """
         await anyio.lowlevel.checkpoint()
@@ -305,6 +306,9 @@ class TransactionCoordinator:
             result = BroadcastResult(dict.fromkeys(targets, failed))
         finally:
             self._flying.difference_update((identity, type(message), target) for target in targets)
+        waiter = self._waiters.get(identity)
+        if waiter is not None and isinstance(message, Abort):
+            waiter.finished.set()  # whoever could be reached has it
         for target, delivery in result.deliveries.items():
             if isinstance(delivery.reply, (Vote, Acknowledge)):
                 self._take(partial(self._hear, delivery.reply, outgoing.node))

@@ -9,6 +9,7 @@ from orbit_net.client import ConnectionPool, TransportConfig
 from orbit_net.directory import StaticNodeResolver
 from orbit_net.errors import TransactionRefused
 from orbit_net.model import AddressableReference, NodeCapabilities, NodeId, NodeInfo, StringKey
+from orbit_net.proto.orbit.transactions.services import TransactionServiceBase
 from orbit_net.server import Server
 from orbit_net.transactions import ParticipantConfig, TransactionConfig, TransactionNode
 
@@ -35,14 +36,40 @@ def account(node, number=1):
     return AddressableReference(f"Account-{node}", StringKey(str(number)))
 
 
+class Legacy(TransactionServiceBase):
+    """Speaks as nodes do that know no field from 100 on: it neither reads nor writes them."""
+
+    def __init__(self, service):
+        self.service = service
+
+    async def send_transaction_message(self, request):
+        request.inline_reply = False
+        response = await self.service.send_transaction_message(request)
+        assert response.reply is None
+        return response
+
+    async def broadcast_transaction_message(self, request):
+        request.inline_reply = False
+        response = await self.service.broadcast_transaction_message(request)
+        response.results = []
+        return response
+
+    async def transaction_health_check(self, request):
+        return await self.service.transaction_health_check(request)
+
+    async def get_transaction_status(self, request):
+        return await self.service.get_transaction_status(request)
+
+
 class Bank:
     """Nodes by name; each can be stopped, and started again with the same logs."""
 
-    def __init__(self, names, tasks, logs, options):
+    def __init__(self, names, tasks, logs, legacy, options):
         self.infos = [NodeInfo(NodeId(name), name, 1, NodeCapabilities((f"Account-{name}",))) for name in names]
         self.wires = Wires(tasks)
         self.nodes = {}
         self._logs = logs
+        self._legacy = legacy
         self._options = options
         self._tasks = tasks
         self._stops = {}
@@ -61,7 +88,7 @@ class Bank:
                 resolver = StaticNodeResolver(self.infos)
                 node = TransactionNode(NodeId(name), resolver, log=log, votes=votes, pool=pool, **options)
                 node.register(f"Account-{name}", BankAccount())
-                async with node, Server([node.service]) as server:
+                async with node, Server([Legacy(node.service) if self._legacy else node.service]) as server:
                     self.wires.serve(f"{name}:1", server.serve_stream)
                     self.nodes[name] = node
                     task_status.started()
@@ -94,11 +121,11 @@ def in_memory(name):
 
 
 @asynccontextmanager
-async def bank(*names, logs=in_memory, hang=18.0, **options):
+async def bank(*names, logs=in_memory, legacy=False, hang=18.0, **options):
     """Give a :class:`Bank` whose nodes run."""
     with anyio.fail_after(hang):
         async with anyio.create_task_group() as tasks:
-            found = Bank(names, tasks, logs, options)
+            found = Bank(names, tasks, logs, legacy, options)
             try:
                 for name in names:
                     await found.start(name)
