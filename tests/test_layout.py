@@ -46,6 +46,7 @@ RANKS = {
 
 IMPURE = {"anyio", "asyncio", "logging", "os", "random", "select", "socket", "ssl", "threading", "time", "trio"}
 RAFT_CORE = ("config", "core", "log", "membership", "messages", "progress", "quorum", "reads")
+TRANSACTIONS_CORE = ("coordination", "messages", "participation", "records", "settings", "step", "transaction")
 ASYNCHRONOUS = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
 LONGEST = 400
 LONGEST_OF = {"raft/core.py": 600}
@@ -146,6 +147,14 @@ def test_the_protocol_core_is_pure(path):
 @paths([ROOT / "raft" / f"{name}.py" for name in RAFT_CORE])
 def test_the_core_of_raft_is_pure(path):
     """The core of Raft is handed its clock and its randomness as well."""
+    assert not {name.partition(".")[0] for name, only_for_types in imports_of(path) if not only_for_types} & IMPURE
+    tree = ast.parse(path.read_text())
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ASYNCHRONOUS)] == []
+
+
+@paths([ROOT / "transactions" / f"{name}.py" for name in TRANSACTIONS_CORE])
+def test_the_cores_of_transactions_are_pure(path):
+    """So are the coordinator's and the participants'."""
     assert not {name.partition(".")[0] for name, only_for_types in imports_of(path) if not only_for_types} & IMPURE
     tree = ast.parse(path.read_text())
     assert [node.lineno for node in ast.walk(tree) if isinstance(node, ASYNCHRONOUS)] == []

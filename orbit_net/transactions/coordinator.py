@@ -181,9 +181,9 @@ class TransactionCoordinator:
         Either way it is decided, and those that are missing are told until they have it. Raises
         :class:`TransactionAborted` when nothing of it takes effect, for a participant said no, could not be reached,
         or was late; whoever can be reached has been told by then. Raises :class:`TransactionInDoubt` when the log
-        failed or the coordinator stopped; :class:`TransactionError` when a participant claims that it cannot do what
-        it had voted for; :class:`TransactionRefused` when there is
-        nothing to commit or it was asked before. Cancellation aborts a transaction that is not decided.
+        failed or the coordinator stopped, :class:`TransactionError` when a participant claims that it cannot do what
+        it had voted for, and :class:`TransactionRefused` when there is nothing to commit or it was asked before.
+        Cancellation aborts a transaction that is not decided.
         """
         await anyio.lowlevel.checkpoint()
         self._check()

@@ -209,7 +209,7 @@ class SqliteVoteLog:
             for node, created_at, id_, actor, key in read("SELECT * FROM applied")
         ]
         horizons = {NodeId.parse(node): created_at for node, created_at in read("SELECT * FROM horizons")}
-        return Stored(states, votes, applied, horizons)
+        return Stored(states, tuple(votes), tuple(applied), horizons)
 
     def write(self, records: Sequence[VoteRecord]) -> None:
         """Keep what the records say, for good when this returns. Raises :class:`StorageError`."""
