@@ -122,13 +122,16 @@ class GrpcTransactionMessageSender:
         wanted = tuple(dict.fromkeys(targets))
         found: dict[AddressableReference, Delivery] = {}
         by_node = {node: list(wanted)} if node is not None else await self._grouped(wanted, found)
-        if len(by_node) == 1:
-            [(where, group)] = by_node.items()
-            await self._to_node(where, group, message, timeout, found)
-        elif by_node:
-            async with anyio.create_task_group() as tasks:
-                for where, group in by_node.items():
-                    tasks.start_soon(self._to_node, where, group, message, timeout, found)
+        if by_node:
+            (where, group), *others = by_node.items()
+            if others:
+                # The first in this task: a task more costs as much as what there is to do in it.
+                async with anyio.create_task_group() as tasks:
+                    for other in others:
+                        tasks.start_soon(self._to_node, *other, message, timeout, found)
+                    await self._to_node(where, group, message, timeout, found)
+            else:
+                await self._to_node(where, group, message, timeout, found)
         result = BroadcastResult({target: found[target] for target in wanted})
         _log.debug("broadcast %s to %d nodes: %s", type(message).__name__, len(by_node), result)
         return result
@@ -142,9 +145,9 @@ class GrpcTransactionMessageSender:
     async def _grouped(
         self, targets: Sequence[AddressableReference], found: dict[AddressableReference, Delivery]
     ) -> dict[NodeId, list[AddressableReference]]:
-        """Ask the resolver for each; who is nowhere is ``found`` to have failed."""
-        groups: dict[NodeId, list[AddressableReference]] = {}
-        places: dict[AddressableReference, NodeId] = {}
+        """Ask the resolver for those it does not know already, at once; who is nowhere is ``found`` to have failed."""
+        cached = getattr(self.resolver, "cached_owner", _unknown)
+        places: dict[AddressableReference, NodeId | None] = {target: cached(target) for target in targets}
 
         async def look(target: AddressableReference) -> None:
             try:
@@ -152,15 +155,15 @@ class GrpcTransactionMessageSender:
             except OrbitError as error:
                 found[target] = Delivery(error)
 
-        if len(targets) == 1:
-            await look(targets[0])
-        else:
+        unknown = [target for target, place in places.items() if place is None]
+        if unknown:
             async with anyio.create_task_group() as tasks:
-                for target in targets:
+                for target in unknown:
                     tasks.start_soon(look, target)
-        for target in targets:
-            if target in places:
-                groups.setdefault(places[target], []).append(target)
+        groups: dict[NodeId, list[AddressableReference]] = {}
+        for target, place in places.items():
+            if place is not None:
+                groups.setdefault(place, []).append(target)
         return groups
 
     async def _stub(self, node: NodeId, message: TransactionMessage) -> TransactionServiceStub:
@@ -224,6 +227,10 @@ class GrpcTransactionMessageSender:
 
     def __repr__(self) -> str:
         return f"<GrpcTransactionMessageSender of {self.node_id} over {self.pool!r}>"
+
+
+def _unknown(reference: AddressableReference) -> None:
+    """What a resolver without a cache knows without asking."""
 
 
 def _delivery(response: TransactionMessageResponse) -> Delivery:
