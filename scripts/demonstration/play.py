@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .agreement import play_agreement
 from .cluster import play_cluster
+from .transfers import play_transfers
 
 _HERE = Path(__file__).parent
 _PATIENCE = 60
@@ -35,6 +36,11 @@ def main() -> int:
         reason = play_agreement(backend)
         if reason is not None:
             print(f"the demo of agreement on {backend} failed: {reason}")
+            return 1
+        print(f"on {backend}: three node processes with accounts, transfers between them", flush=True)
+        reason = play_transfers(backend)
+        if reason is not None:
+            print(f"the demo of transfers on {backend} failed: {reason}")
             return 1
     print("everything went as it should")
     return 0
