@@ -87,6 +87,7 @@ class TransactionCoordinator:
         self._random = random
         self._tasks: TaskGroup | None = None
         self._serving = False
+        self._begun = 0
         self._waiters: dict[TransactionId, Waiter] = {}
         self._flying: set[tuple[TransactionId, type, AddressableReference]] = set()
 
@@ -159,7 +160,9 @@ class TransactionCoordinator:
         """
         await anyio.lowlevel.checkpoint()
         self._check()
-        identity = TransactionId.generate(self.node_id, random=self._random)
+        # Not earlier than the one before, whatever is done to the clock: participants compare these times.
+        self._begun = max(self._begun, int(time.time() * 1_000))
+        identity = TransactionId.generate(self.node_id, now_ms=self._begun, random=self._random)
         self._core.begin(identity, anyio.current_time(), timeout)
         self._time.look()
         return identity

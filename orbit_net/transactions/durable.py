@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from orbit_net.context import detached
-from orbit_net.errors import ConfigurationError, StorageError, TransactionRefused
+from orbit_net.errors import ClusterError, ConfigurationError, StorageError, TransactionRefused
 from orbit_net.transactions.delivery import coordinator_of
 from orbit_net.transactions.identity import as_text
 from orbit_net.transactions.log import MemoryVoteLog
@@ -133,10 +133,15 @@ class DurableParticipants:
         """Return the actor with this name, or None where its type is not registered."""
         return DurableParticipant(self, reference) if reference.addressable_type in self._behaviours else None
 
-    def all(self) -> Iterator[DurableParticipant]:
-        """Yield the actors that have a state or are in doubt."""
-        for actor in self._core.actors():
+    def knowing(self, transaction_id: TransactionId) -> Iterator[DurableParticipant]:
+        """Yield the actors that know of a transaction."""
+        for actor in self._core.actors_of(transaction_id):
             yield DurableParticipant(self, actor)
+
+    @property
+    def serving(self) -> bool:
+        """Whether the log is read, and works."""
+        return self._serving and self.failure is None
 
     def state(self, reference: AddressableReference) -> Any:
         """Return the state of an actor after what is committed: a value of the caller's own.
@@ -225,7 +230,9 @@ class DurableParticipants:
             with detached():
                 reply = await sender.send_message(coordinator_of(node), message, node=node, timeout=_PATIENCE)
         except Exception as error:  # noqa: BLE001 - whatever a sender raises, it is said again later
-            _log.debug("%s did not reach %s: %r", type(message).__name__, node, error)
+            # A coordinator that the directory does not know is not down but missing: somebody has to know.
+            level = logging.WARNING if isinstance(error, ClusterError) else logging.DEBUG
+            _log.log(level, "%s did not reach %s: %r", type(message).__name__, node, error)
             return
         finally:
             self._flying.discard(flight)

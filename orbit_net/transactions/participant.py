@@ -43,8 +43,12 @@ class Participants(Protocol):
     def find(self, reference: AddressableReference) -> TransactionParticipant | None:
         """Return the participant with this name, in text form, or None."""
 
-    def all(self) -> Iterator[TransactionParticipant]:
-        """Yield all that are there."""
+    def knowing(self, transaction_id: TransactionId) -> Iterator[TransactionParticipant]:
+        """Yield those that may know of a transaction."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether they take messages."""
 
 
 class ParticipantRegistry:
@@ -65,9 +69,14 @@ class ParticipantRegistry:
         """Return the participant with this name, or None."""
         return self._participants.get(as_text(reference))
 
-    def all(self) -> Iterator[TransactionParticipant]:
-        """Yield all participants."""
+    def knowing(self, transaction_id: TransactionId) -> Iterator[TransactionParticipant]:
+        """Yield all participants: only they can tell."""
         yield from list(self._participants.values())
+
+    @property
+    def serving(self) -> bool:
+        """Always true: each participant answers for itself."""
+        return True
 
     def __repr__(self) -> str:
         return f"<ParticipantRegistry of {len(self._participants)}>"

@@ -184,9 +184,10 @@ class ParticipantCore:
         kind = _STATES.get(self.standing(as_text(actor), transaction_id))
         return None if kind is None else TransactionState(kind)
 
-    def actors(self) -> list[AddressableReference]:
-        """Return the actors that have a state or are in doubt."""
-        return list(dict.fromkeys((*self._states, *self._locks)))
+    def actors_of(self, transaction_id: TransactionId) -> list[AddressableReference]:
+        """Return the actors that know of a transaction."""
+        names = (*self._votes, *self._applied.get(transaction_id.coordinator, ()), *self._aborted)
+        return [actor for actor, identity in names if identity == transaction_id]
 
     @property
     def in_doubt(self) -> int:

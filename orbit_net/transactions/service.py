@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import anyio
 from grpclib.const import Status
@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 __all__ = ["CoordinatorPort", "TransactionService"]
 
 T = TypeVar("T")
+
+_AT_A_TIME: Final = 64
+"""Targets of one broadcast that are served at the same time: their number is the peer's choice."""
 
 _log = logging.getLogger("orbit_net.transactions")
 
@@ -124,15 +127,19 @@ class TransactionService(TransactionServiceBase):
         targets = list(map(_target, request.targets))
         results: list[TransactionMessageResponse] = [TransactionMessageResponse()] * len(targets)
 
-        async def deliver(place: int, target: AddressableReference) -> None:
-            results[place] = await self._deliver(target, message, sender, inline=request.inline_reply)
+        left = iter(enumerate(targets))
 
-        if len(targets) == 1:
-            await deliver(0, targets[0])
-        else:
+        async def deliver() -> None:
+            for place, target in left:  # whichever is next, for whoever is free
+                results[place] = await self._deliver(target, message, sender, inline=request.inline_reply)
+
+        if len(targets) > 1:
             async with anyio.create_task_group() as tasks:
-                for place, target in enumerate(targets):
-                    tasks.start_soon(deliver, place, target)
+                for _ in range(min(len(targets), _AT_A_TIME) - 1):
+                    tasks.start_soon(deliver)
+                await deliver()
+        else:
+            await deliver()
         failed = [
             f"{target}: {result.error_message}"
             for target, result in zip(targets, results, strict=True)
@@ -144,7 +151,7 @@ class TransactionService(TransactionServiceBase):
 
     async def transaction_health_check(self, request: HealthCheckRequest) -> HealthCheckResponse:
         """Tell whether this node takes messages, with its version and how long it has been up."""
-        serving = self.coordinator is None or self.coordinator.serving
+        serving = self.participants.serving and (self.coordinator is None or self.coordinator.serving)
         return HealthCheckResponse(
             status=HealthCheckResponseStatus.SERVING if serving else HealthCheckResponseStatus.NOT_SERVING,
             version=self._version,
@@ -157,7 +164,7 @@ class TransactionService(TransactionServiceBase):
         identity = _checked(lambda: required(field, TransactionIdConverter.from_proto, request.transaction_id))
         if identity.coordinator == self.node_id and self.coordinator is not None:
             return await self._coordinated(self.coordinator, identity)
-        for participant in self.participants.all():
+        for participant in self.participants.knowing(identity):
             state = await participant.get_transaction_state(identity)
             if state is not None:
                 return TransactionStatusResponse(

@@ -186,7 +186,8 @@ async def test_a_coordinator_that_dies_before_its_decision():
         assert not coordinator.serving
         with pytest.raises(TransactionInDoubt, match="has failed"):
             await coordinator.begin_transaction()
-        await anyio.sleep(0.05)  # they ask, and a coordinator that does not know what its log holds must not answer
+        # They ask, and a coordinator that does not know what its log holds must not answer.
+        await until(lambda: cluster.nodes["b"].participants._core._timers[0][2].delay >= 0.16)
         assert cluster.nodes["b"].participants.in_doubt == cluster.nodes["c"].participants.in_doubt == 1
         await cluster.stop("a")
         logs.of["a"] = logs.of["a"][0].log, logs.of["a"][1]
@@ -327,6 +328,26 @@ async def test_the_state_of_a_transaction_over_the_wire():
         other = await cluster.nodes["b"].coordinator.begin_transaction()
         with pytest.raises(TransactionRefused, match="coordinated by default:b"):
             await sender.send_message(coordinator_of(node.node_id), QueryStatus(other), node=node.node_id)
+
+
+async def test_times_do_not_go_back(monkeypatch):
+    """Participants compare the times of a coordinator's ids, so they never fall, whatever its clock does."""
+    async with bank("a") as cluster:
+        coordinator = cluster.nodes["a"].coordinator
+        clock = iter([2_000.0, 1_000.0, 2_001.0])
+        monkeypatch.setattr("time.time", lambda: next(clock))
+        times = [(await coordinator.begin_transaction()).created_at for _ in range(3)]
+        assert times == [2_000_000, 2_000_000, 2_001_000]
+
+
+async def test_a_coordinator_that_the_directory_does_not_know(caplog):
+    """Participants in doubt wait for it, and say so: it will not come back by itself."""
+    async with bank("a") as cluster:
+        stranger = TransactionId.generate(NodeId("z"))
+        one = cluster.nodes["a"].participants.find(account("a"))
+        await one.prepare(stranger, [TransactionOperation("1", account("a"), "credit", {"amount": 1})], 1.0)
+        await until(lambda: "NodeNotFound" in caplog.text)
+        assert cluster.nodes["a"].participants.in_doubt == 1
 
 
 async def test_misuse_is_told():

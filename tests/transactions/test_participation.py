@@ -301,7 +301,8 @@ def test_names_are_text():
     prepare(core, identity, actor=number)
     core.commit(words, identity, 0.0)
     assert core.state(number) == core.state(words) == {"balance": 110}
-    assert core.actors() == [words]
+    assert core.actors_of(identity) == [words]
+    assert core.actors_of(id_at()) == []
 
 
 def test_states_are_copies():

@@ -197,6 +197,10 @@ async def test_a_broadcast_says_how_it_went_for_each():
     assert [result.success for result in response.results] == [False, True, False]
     assert reply_of(response.results[0]) == Acknowledge(ID, B, success=False, error="never prepared")
     assert response.results[2].reply is None
+    many = [AddressableReference("Account", StringKey(str(number))) for number in range(300)]
+    response = await service.broadcast_transaction_message(broadcast(Commit(ID), *many, A))
+    assert (response.successful_sends, response.failed_sends, response.results[-1].success) == (1, 300, True)
+    assert response.errors[299].startswith("Account/299: ")
     empty = await service.broadcast_transaction_message(broadcast(Commit(ID)))
     assert (empty.successful_sends, empty.failed_sends, empty.results) == (0, 0, [])
 
@@ -310,12 +314,15 @@ async def test_peers_that_do_not_take_answers_in_the_response():
 
 async def test_health():
     """SERVING with version and uptime; not while the coordinator does not serve."""
-    times = iter([10.0, 12.5, 13.0])
+    times = iter([10.0, 12.5, 13.0, 14.0])
     coordinator = Coordinator()
     service = serving(coordinator=coordinator, clock=lambda: next(times))
     answer = await service.transaction_health_check(HealthCheckRequest(node_id="n"))
     assert (answer.status, answer.version, answer.uptime_ms) == (HealthCheckResponseStatus.SERVING, __version__, 2_500)
     coordinator.serving = False
+    answer = await service.transaction_health_check(HealthCheckRequest())
+    assert answer.status is HealthCheckResponseStatus.NOT_SERVING
+    coordinator.serving, service.participants = True, DurableParticipants(HERE)  # whose log is not read
     answer = await service.transaction_health_check(HealthCheckRequest())
     assert answer.status is HealthCheckResponseStatus.NOT_SERVING
 
@@ -379,5 +386,7 @@ async def test_duplicates_and_impossible_orders_of_durable_participants():
         for _ in range(2):
             assert reply_of(await say(Abort(never, "x"))) == Acknowledge(never, A)
         assert participants.state(A) == {"balance": 60}
-        assert [str(participant.reference) for participant in participants.all()] == ["Account/a"]
         assert participants.find(A).state == {"balance": 60}
+        assert [str(participant.reference) for participant in participants.knowing(ID)] == ["Account/a"]
+        assert participants.serving
+    assert not participants.serving

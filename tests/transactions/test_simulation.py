@@ -9,6 +9,8 @@ import pytest
 
 from txsim import Broken, Variant, World, main, run, simulate
 
+pytestmark = pytest.mark.timeout(60)
+
 ROOT = Path(__file__).parents[2]
 
 
