@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from orbit_net.errors import TransactionRefused
@@ -62,6 +62,7 @@ class Variant:
             crash=random.choice([0.0, 0.001, 0.005, 0.02]),
             partition=random.choice([0.0, 0.0, 0.05]),
             pace=random.choice([0.05, 0.5, 2.0]),
+            transactions=replace(_TRANSACTIONS, max_transactions=random.choice([3, 1_000, 1_000])),
             participants=ParticipantConfig(
                 ask_initial=random.choice([0.3, 2.0]), ask_max=8.0, remembered=random.choice([1, 5, 1_000])
             ),
