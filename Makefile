@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 SEED ?= 1
 STEPS ?= 1000000
-RUNS ?= 110
+RUNS ?= 130
 KILLS ?= 50
 # Other interpreters run what depends on the interpreter; peers, generators, benchmarks and long searches run once.
 UNIT := -m 'not once' --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop

@@ -1,4 +1,4 @@
-"""Simulates distributed transactions: ``python scripts/sim_tx.py --seed 1 --runs 110``; see tests/support/txsim."""
+"""Simulates distributed transactions: ``python scripts/sim_tx.py --seed 1 --runs 130``; see tests/support/txsim."""
 
 import sys
 from pathlib import Path

@@ -53,6 +53,6 @@ def main(arguments=None):
     """Return 0, or 1 when a property broke."""
     parser = argparse.ArgumentParser(description="Simulate distributed transactions in bad conditions.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=110, help="worlds of 100 transactions each")
+    parser.add_argument("--runs", type=int, default=130, help="worlds of 100 transactions each")
     options = parser.parse_args(arguments)
     return 0 if run(options.seed, options.runs, lambda text: print(text, flush=True)) else 1
