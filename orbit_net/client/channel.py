@@ -15,6 +15,7 @@ from orbit_net import __version__
 from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
 from orbit_net.client.call import ClientStream
+from orbit_net.client.hedged import HedgedAttempt
 from orbit_net.client.method import configured
 from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.retrying import Retrying
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from grpclib.const import Cardinality
 
     from orbit_net.client.attempt import Watcher
+    from orbit_net.client.hedging import HedgeTally
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.codec import AnyCodec
@@ -183,6 +185,11 @@ class Channel:
         return self.subchannel.state
 
     @property
+    def hedging(self) -> HedgeTally:
+        """What has become of the hedges of all calls so far."""
+        return self.retrying.hedging
+
+    @property
     def secure(self) -> bool:
         """Whether what is sent is encrypted (TLS)."""
         return self.tls is not None
@@ -210,8 +217,8 @@ class Channel:
         is being handled by this task, unless :func:`~orbit_net.client.detached`, and of the service config's timeout.
         ``metadata`` is validated here: :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``:
         a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
-        takes no notice of its retry policy. ``compression`` ("gzip", "deflate", or "identity" for none) replaces the
-        channel's. ``watcher`` is told when the call begins and ends.
+        takes no notice of its retry or hedging policy. ``compression`` ("gzip", "deflate", or "identity" for none)
+        replaces the channel's. ``watcher`` is told when the call begins and ends.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
@@ -222,7 +229,8 @@ class Channel:
             method = self._method(name, _chosen(compression))
         if method.timeout is not None:
             until = _earliest(until, method.timeout, None)
-        attempt = Attempt(
+        kind = Attempt if method.hedging is None or not retry else HedgedAttempt
+        attempt = kind(
             self.subchannel,
             self.timers,
             self.retrying,
