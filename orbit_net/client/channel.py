@@ -26,7 +26,7 @@ from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.interceptor import compose
-from orbit_net.net import Credentials, Timers, connect, parse_target, tls_for
+from orbit_net.net import ENVIRONMENT, Credentials, Timers, dialer, parse_target, tls_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
@@ -73,6 +73,10 @@ class Channel:
     call, the first one outermost (see :mod:`orbit_net.interceptor`); ``connector`` replaces the socket by any anyio
     byte stream; ``random`` varies the backoff.
 
+    ``proxy`` is ``http://[user:password@]host[:port]`` to connect by a tunnel through that proxy (HTTP CONNECT), or
+    None for none. Without it the environment decides, as everywhere in gRPC: ``grpc_proxy``, ``https_proxy`` and
+    ``no_proxy`` for targets that name a host, but never for this one (localhost, loopback addresses, Unix sockets).
+
     Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
     closes the connection: open calls fail with UNAVAILABLE.
 
@@ -92,6 +96,7 @@ class Channel:
         tls: TlsConfig | None = None,
         service_config: ServiceConfig | str | Mapping[str, Any] | None = None,
         interceptors: Sequence[Interceptor[OutgoingCall]] = (),
+        proxy: str | None = ENVIRONMENT,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
     ) -> None:
@@ -104,7 +109,8 @@ class Channel:
         self.tls = None if tls is None else Credentials(tls, server=False)
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         if connector is None:
-            connector = partial(connect, address, tcp_keepalive=self.settings.keepalive.tcp_time)
+            limit, probes = self.settings.connect_timeout, self.settings.keepalive.tcp_time
+            connector = dialer(target, address, proxy, timeout=limit, tcp_keepalive=probes)
         random = random or Random()
         if service_config is None:
             service_config = ServiceConfig()
