@@ -18,6 +18,7 @@ from settle import until
 pytestmark = pytest.mark.anyio
 
 SEED = 20260705
+CALLS = 1_200
 
 
 def hedging(delay, attempts=2, **changes):
@@ -43,6 +44,36 @@ class Backend(Echo):
             raise
         self.completed[request] += 1
         return request
+
+
+class Moody(Echo):
+    """Answers, fails, or takes too long, by chance."""
+
+    def __init__(self, random):
+        self.random = random
+
+    async def mood(self):
+        await anyio.sleep(self.random.expovariate(200))
+        match self.random.randrange(12):
+            case 0:
+                await anyio.sleep(3600)
+            case 1 | 2:
+                current_call().abort(Status.UNAVAILABLE, "moody")
+            case 3:
+                pushback = self.random.choice(["-1", "20"])
+                current_call().abort(Status.ABORTED, "moody", metadata={"grpc-retry-pushback-ms": pushback})
+            case 4:
+                current_call().abort(Status.INTERNAL, "moody")
+
+    async def unary(self, request):
+        await self.mood()
+        return request
+
+    async def count(self, request):
+        await self.mood()
+        for number in range(int(request)):
+            yield b"%d" % number
+            await anyio.sleep(self.random.expovariate(1000))
 
 
 async def test_one_of_three_has_stalled():
@@ -79,12 +110,18 @@ async def test_the_first_to_fail_is_passed_over():
 
 
 class TestInVirtualTime:
-    """Thousands of calls with seeded service times over lines that take a millisecond or so."""
+    """Many calls with seeded service times over lines that take a millisecond or so."""
 
     @pytest.fixture
     def anyio_backend(self):
         """When all tasks sleep, the clock jumps to the first deadline; only trio has such a clock."""
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+    @pytest.fixture(autouse=True)
+    def deterministic(self, monkeypatch):
+        """Trio runs what is ready in an order of chance, unless it is asked not to."""
+        monkeypatch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
+        monkeypatch.setattr("trio._core._run._r", Random(SEED))
 
     async def run(self, services, config, calls, random, *, rate):
         """Return the seconds of each call, and the channel's tally when everything has settled."""
@@ -114,22 +151,75 @@ class TestInVirtualTime:
         random = Random(SEED)
         healthy = lambda: random.uniform(0.009, 0.011)  # noqa: E731
         services = [Backend(healthy), Backend(lambda: 3600), Backend(healthy)]
-        seconds, tally = await self.run(services, hedging(0.0135), 2_000, random, rate=50)
+        seconds, tally = await self.run(services, hedging(0.0135), CALLS, random, rate=50)
         cuts = statistics.quantiles(seconds, n=100)
         median, p99 = cuts[49], cuts[98]
         print(f"seed {SEED}: median {1e3 * median:.1f} ms, p99 {1e3 * p99:.1f} ms, {tally!r}")
         assert p99 <= 2.2 * median
         completed = sum((service.completed for service in services), Counter())
-        assert len(completed) == 2_000
-        assert completed.total() - 2_000 == tally.duplicates
+        assert len(completed) == CALLS
+        assert completed.total() - CALLS == tally.duplicates
 
     async def test_completions_that_cross(self):
         """With a delay below the service time calls are often completed twice, and each time that is told of."""
         random = Random(SEED + 1)
         services = [Backend(lambda: random.uniform(0.005, 0.015)) for _ in range(3)]
-        seconds, tally = await self.run(services, hedging(0.004, 3), 1_000, random, rate=100)
+        seconds, tally = await self.run(services, hedging(0.004, 3), CALLS // 2, random, rate=100)
         completed = sum((service.completed for service in services), Counter())
-        assert len(completed) == len(seconds) == 1_000
-        assert tally.duplicates == completed.total() - 1_000 > 50
-        assert sum(service.begun for service in services) == 1_000 + tally.hedges
+        assert len(completed) == len(seconds) == CALLS // 2
+        assert tally.duplicates == completed.total() - CALLS // 2 > 50
+        assert sum(service.begun for service in services) == CALLS // 2 + tally.hedges
         print(f"seed {SEED + 1}: {tally!r}")
+
+    async def test_everything_at_once(self):
+        """Slow, failing and refusing servers, lost connections, deadlines, callers that leave: every call ends, and
+        nothing is left of any.
+        """
+        random = Random(SEED + 2)
+        services = [Moody(random) for _ in range(3)]
+        config = hedging(0.01, 4, nonFatalStatusCodes=["UNAVAILABLE", "ABORTED"])
+        config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.5}
+        ends = Counter()
+
+        async def one(number, stub):
+            timeout = random.choice([None, 0.02, 1])
+            with anyio.move_on_after(random.choice([0.005, 0.05, 10, 10])) as scope:
+                try:
+                    if number % 3:
+                        assert await stub.unary(b"%d" % number, timeout=timeout) == b"%d" % number
+                    else:
+                        replies = [reply async for reply in stub.count(b"3", timeout=timeout)]
+                        assert replies == [b"0", b"1", b"2"]
+                    ends["OK"] += 1
+                except RpcError as error:
+                    ends[error.status.name] += 1
+            ends["left"] += scope.cancelled_caught
+
+        async def cut(channel):
+            while True:
+                await anyio.sleep(random.expovariate(5))
+                connections = sorted(channel.subchannel._connections, key=repr)
+                if connections:
+                    random.choice(connections).close("cut")
+
+        async with backends(*services, latency=lambda: random.uniform(0.0005, 0.0015), service_config=config) as (
+            channel,
+            stub,
+        ):
+            async with anyio.create_task_group() as cutting:
+                cutting.start_soon(cut, channel)
+                async with anyio.create_task_group() as tasks:
+                    for number in range(CALLS // 2):
+                        tasks.start_soon(one, number, stub)
+                        await anyio.sleep(random.expovariate(200))
+                cutting.cancel_scope.cancel()
+            await anyio.sleep(1)
+            print(f"seed {SEED + 2}: {dict(ends)}, {channel.hedging!r}")
+            assert sum(ends.values()) == CALLS // 2
+            assert set(ends) <= {"OK", "left", "UNAVAILABLE", "ABORTED", "INTERNAL", "DEADLINE_EXCEEDED"}
+            assert ends["OK"] > CALLS // 6
+            assert channel.retrying.budget.used == 0
+            assert not channel.retrying._delays
+            assert not len(channel.timers)
+            assert not channel.subchannel._waiting
+            assert not any(connection._streams for connection in channel.subchannel._connections)
