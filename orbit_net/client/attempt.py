@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 from orbit_net.client.replay import Replay
 from orbit_net.client.response import outcome_of
 from orbit_net.client.retry import Retries, read_pushback
-from orbit_net.errors import LocalProtocolError, OrbitError, RpcError
+from orbit_net.errors import ConfigurationError, LocalProtocolError, OrbitError, RpcError
 from orbit_net.net import Failure
 from orbit_net.status import Status
 from orbit_net.wire.timeouts import encode_timeout
@@ -140,7 +140,11 @@ class Attempt:
         while self.stream is None and self.failure is None:
             if not self._submitted and not self.delayed:
                 self._submitted = True
-                self._subchannel.submit(self)
+                try:
+                    self._subchannel.submit(self)
+                except ConfigurationError:  # the channel is not open: the next operation must be told so too
+                    self._submitted = False
+                    raise
             else:
                 await self._wait()
         return self.stream_or_raise()

@@ -20,7 +20,7 @@ from orbit_net.client.hedging import Hedges, HedgeTally
 from orbit_net.client.lane import Lane
 from orbit_net.client.race import Race
 from orbit_net.client.response import outcome_of
-from orbit_net.errors import LocalProtocolError
+from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.net import Failure
 from orbit_net.status import Status
 
@@ -98,7 +98,12 @@ class HedgedAttempt(Attempt):
             return False
         lane = Lane(self, number)
         self._lanes.append(lane)
-        self._submit(lane)
+        try:
+            self._submit(lane)
+        except ConfigurationError:  # the channel is not open: the next operation must be told so too
+            self._lanes.remove(lane)
+            self._hedges.sent -= 1
+            raise
         return True
 
     def _submit(self, lane: Lane) -> None:

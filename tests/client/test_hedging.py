@@ -9,11 +9,11 @@ from h2.errors import ErrorCodes
 from hyperframe.frame import RstStreamFrame
 
 from delays import Delays
-from echo import Echo, EchoStub
+from echo import Echo, EchoStub, RawCodec
 from memory import in_memory
 from orbit_net.client import Channel, ChannelSettings, RetrySettings
 from orbit_net.client.hedged import HedgedAttempt
-from orbit_net.errors import ConnectError, RpcError
+from orbit_net.errors import ConfigurationError, ConnectError, RpcError
 from orbit_net.status import Status
 from rawpeer import OK_HEADERS, OK_TRAILERS, message, scripted
 from settle import assert_no_leaks, turns, until
@@ -704,6 +704,17 @@ async def test_waiting_for_a_connection():
             assert len(channel.subchannel._waiting) == 1
             gate.set()
             assert await outcome.wait() == b"x"
+
+
+@pytest.mark.parametrize("hedged", [True, False])
+async def test_a_channel_that_is_not_open(hedged):
+    """Every operation says so: none waits for what will not come."""
+    channel = Channel("localhost:1", codec=RawCodec(), service_config=hedging() if hedged else None)
+    async with EchoStub(channel).chat() as call:
+        with anyio.fail_after(5):
+            for _ in range(3):
+                with pytest.raises(ConfigurationError, match="the channel is not open"):
+                    await call.send_message(b"x")
 
 
 async def test_many_calls():
