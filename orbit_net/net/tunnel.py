@@ -55,18 +55,17 @@ async def connect_through(
 ) -> ByteStream:
     """Open a stream to ``address``, whose name the proxy looks up, through a tunnel of ``proxy``.
 
-    The proxy has ``timeout`` seconds for its answer. Raises :class:`ConnectError`, which says which proxy it was and
-    what it answered. Cancellation closes what was opened.
+    The proxy must have answered within ``timeout`` seconds. Raises :class:`ConnectError`, which says which proxy it was
+    and what it answered. Cancellation closes what was opened.
     """
-    try:
-        stream = await connect(proxy.address, tcp_keepalive=tcp_keepalive)
-    except ConnectError as error:
-        raise ConnectError(f"no way to {address} through the proxy {proxy}: {error}") from error.__cause__
+    stream: ByteStream | None = None
     try:
         with anyio.fail_after(timeout):
+            stream = await connect(proxy.address, tcp_keepalive=tcp_keepalive)
             rest = await _open(stream, proxy, address)
     except BaseException as error:
-        await anyio.aclose_forcefully(stream)
+        if stream is not None:
+            await anyio.aclose_forcefully(stream)
         reason = _reason(error, timeout)
         if reason is None:
             raise
@@ -80,7 +79,7 @@ class _Refusal(Exception):
 
 def _reason(error: BaseException, timeout: float) -> str | None:
     match error:
-        case _Refusal():
+        case _Refusal() | ConnectError():
             return str(error)
         case TimeoutError():
             return f"it did not answer within {timeout:g} s"

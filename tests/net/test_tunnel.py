@@ -5,6 +5,7 @@ import logging
 import anyio
 import pytest
 
+from checkpoints import at_every_checkpoint
 from connect_proxy import OPENED, TunnelProxy, proxy
 from orbit_net.errors import ConnectError
 from orbit_net.net.address import TcpAddress
@@ -167,6 +168,34 @@ async def test_a_proxy_that_is_not_there():
         port = given.port
     with pytest.raises(ConnectError, match=rf"through the proxy http://127\.0\.0\.1:{port}: cannot connect to 127"):
         await tunnel(given)
+
+
+async def test_a_proxy_that_cannot_be_reached(monkeypatch):
+    """A network that swallows the attempt to connect is a proxy that does not answer."""
+
+    async def connect(address, **options):
+        await anyio.sleep_forever()
+
+    async with proxy() as given:
+        monkeypatch.setattr("orbit_net.net.tunnel.connect", connect)
+        with pytest.raises(ConnectError, match=rf"proxy {given.url}: it did not answer within 0\.05 s"):
+            await tunnel(given, timeout=0.05)
+
+
+@pytest.mark.parametrize("how", ["plain", "glue"])
+async def test_cancelled_at_every_checkpoint(server, how):
+    """Wherever it is cancelled, nothing stays open, and the next tunnel works."""
+
+    async def one(knife):
+        async with proxy(server, glue=how == "glue") as given:
+            stream = await knife(tunnel, given)
+            if stream is not None:
+                async with stream:
+                    assert await read(stream, 5) == b"hello"
+            async with await tunnel(given) as stream:
+                assert await read(stream, 5) == b"hello"
+
+    await at_every_checkpoint(one)
 
 
 async def test_cancellation():
