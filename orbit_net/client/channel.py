@@ -26,7 +26,7 @@ from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.interceptor import compose
-from orbit_net.net import ENVIRONMENT, Credentials, Timers, dialer, parse_target, tls_for
+from orbit_net.net import ENVIRONMENT, Credentials, Timers, connect, parse_target, tls_for, tunnel_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
@@ -110,7 +110,8 @@ class Channel:
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         if connector is None:
             limit, probes = self.settings.connect_timeout, self.settings.keepalive.tcp_time
-            connector = dialer(target, address, proxy, timeout=limit, tcp_keepalive=probes)
+            connector = tunnel_for(target, proxy, timeout=limit, tcp_keepalive=probes)
+            connector = connector or partial(connect, address, tcp_keepalive=probes)
         random = random or Random()
         if service_config is None:
             service_config = ServiceConfig()

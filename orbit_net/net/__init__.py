@@ -12,7 +12,7 @@ from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
 from orbit_net.net.tls import TlsConfig, tls_for
 from orbit_net.net.tlsstream import TlsStream
-from orbit_net.net.tunnel import dialer
+from orbit_net.net.tunnel import tunnel_for
 from orbit_net.net.upkeep import UpkeepSettings
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "UnixAddress",
     "UpkeepSettings",
     "connect",
-    "dialer",
     "is_cancelled",
     "listen",
     "parse_address",
@@ -40,6 +39,7 @@ __all__ = [
     "peer_of",
     "prepare",
     "tls_for",
+    "tunnel_for",
 ]
 
 quiet_hpack()

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from orbit_net.errors import ConfigurationError
-from orbit_net.net.address import TcpAddress
+from orbit_net.net.address import TcpAddress, parse_target
 from orbit_net.net.redaction import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from orbit_net.net.address import Address
 
 __all__ = ["ENVIRONMENT", "Proxy", "bypasses", "choose_proxy", "parse_proxy"]
 
@@ -32,8 +30,8 @@ _EXCEPTIONS: Final = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 """In the order in which they are looked at: the first that is set and not empty counts."""
 _DEFAULT_PORT: Final = 80
 _FORM: Final = "http://[user:password@]host[:port]"
-_NAMELESS: Final = ("ipv4:", "ipv6:", "static:", "unix:", "unix-abstract:")
-"""Targets that name no host for a proxy to look up."""
+_NAMED: Final = re.compile(r"(?:dns|passthrough|https?):|(?:\[[^\]]+\]|[^:/]+):\d+\Z")
+"""Targets that name one host, which a proxy can look up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +48,40 @@ class Proxy:
         return f"http://{'***@' if self.authorization else ''}{self.address}"
 
 
-def choose_proxy(proxy: str | None, target: str, address: Address, environ: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for a target, or None to connect directly.
+def choose_proxy(proxy: str | None, target: str, environ: Mapping[str, str]) -> tuple[Proxy, TcpAddress] | None:
+    """Return the proxy for a target and what to ask of it, or None to connect directly.
 
     ``proxy`` is a URL, None for none, or :data:`ENVIRONMENT`: that is ``grpc_proxy``, ``https_proxy`` or
     ``HTTPS_PROXY`` for targets that name a host, but for those in ``no_grpc_proxy``, ``no_proxy`` or ``NO_PROXY``, and
     but for localhost and loopback addresses. Raises :class:`ConfigurationError` for a URL that is not usable, without
-    its credentials.
+    its credentials, and for a target that a proxy does not lead to.
     """
     if proxy is None:
         return None
     if proxy == ENVIRONMENT:
-        return _from_environment(target, address, environ)
+        return _from_environment(target, environ)
+    address = parse_target(target)
     if not isinstance(address, TcpAddress):
         raise ConfigurationError(f"a proxy leads to hosts, and the target {target!r} is a socket of this machine")
-    return _reachable(parse_proxy(proxy, "proxy"), address)
+    return parse_proxy(proxy, "proxy"), _askable(address)
 
 
-def _from_environment(target: str, address: Address, environ: Mapping[str, str]) -> Proxy | None:
-    if not isinstance(address, TcpAddress) or target.startswith(_NAMELESS):
-        return None
+def _from_environment(target: str, environ: Mapping[str, str]) -> tuple[Proxy, TcpAddress] | None:
     name = next((name for name in _PROXIES if environ.get(name)), None)
-    if name is None or _is_local(address.host):
+    if name is None or not _NAMED.match(target):
+        return None
+    address = parse_target(target)
+    if not isinstance(address, TcpAddress) or _is_local(address.host):
         return None
     exceptions = next((environ[name] for name in _EXCEPTIONS if environ.get(name)), "")
-    return None if bypasses(exceptions, address) else _reachable(parse_proxy(environ[name], name), address)
+    return None if bypasses(exceptions, address) else (parse_proxy(environ[name], name), _askable(address))
 
 
-def _reachable(proxy: Proxy, address: TcpAddress) -> Proxy:
-    """Refuse a host that cannot stand in the request to the proxy."""
+def _askable(address: TcpAddress) -> TcpAddress:
+    """Refuse a host that cannot stand in the request to a proxy."""
     if not (address.host.isascii() and address.host.isprintable()):
         raise ConfigurationError(f"the host {address.host!r} cannot be asked of a proxy; it must be printable ASCII")
-    return proxy
+    return address
 
 
 def parse_proxy(url: str, name: str) -> Proxy:

@@ -15,17 +15,16 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from orbit_net.errors import ConnectError
-from orbit_net.net.address import TcpAddress
 from orbit_net.net.proxy import choose_proxy
 from orbit_net.net.socket import connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from orbit_net.net.address import Address
+    from orbit_net.net.address import TcpAddress
     from orbit_net.net.proxy import Proxy
 
-__all__ = ["connect_through", "dialer"]
+__all__ = ["connect_through", "tunnel_for"]
 
 _LONGEST: Final = 16_384
 """Bytes that the answer of a proxy may have, up to the end of its headers."""
@@ -36,18 +35,18 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 _BEGINNING: Final = b"HTTP/1."
 
 
-def dialer(
-    target: str, address: Address, proxy: str | None, *, timeout: float, tcp_keepalive: float | None = None
-) -> Callable[[], Awaitable[ByteStream]]:
-    """Return what opens a socket to ``address``, directly or through the proxy that ``proxy`` leads to.
+def tunnel_for(
+    target: str, proxy: str | None, *, timeout: float, tcp_keepalive: float | None = None
+) -> Callable[[], Awaitable[ByteStream]] | None:
+    """Return what opens a stream to ``target`` through the proxy that ``proxy`` leads to; None to connect directly.
 
     See :func:`~orbit_net.net.proxy.choose_proxy`. Of the ``timeout`` for an attempt a proxy has the half, so that an
     error that names the proxy comes before one that does not.
     """
-    chosen = choose_proxy(proxy, target, address, os.environ)
-    if chosen is None or not isinstance(address, TcpAddress):
-        return partial(connect, address, tcp_keepalive=tcp_keepalive)
-    return partial(connect_through, chosen, address, timeout=timeout / 2, tcp_keepalive=tcp_keepalive)
+    chosen = choose_proxy(proxy, target, os.environ)
+    if chosen is None:
+        return None
+    return partial(connect_through, *chosen, timeout=timeout / 2, tcp_keepalive=tcp_keepalive)
 
 
 async def connect_through(

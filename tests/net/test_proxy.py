@@ -16,8 +16,11 @@ from orbit_net.net.redaction import without_credentials
 
 def chosen(target, environ=None, *, proxy=ENVIRONMENT):
     """Return the proxy of a target as text, or None."""
-    found = choose_proxy(proxy, target, parse_target(target), environ or {})
-    return None if found is None else str(found)
+    found = choose_proxy(proxy, target, environ or {})
+    if found is None:
+        return None
+    assert found[1] == parse_target(target)
+    return str(found[0])
 
 
 HTTPS = {"https_proxy": "http://proxy:3128"}
@@ -28,6 +31,12 @@ def test_the_choice():
     for target in ("host:1", "localhost:1", "127.0.0.1:1", "ipv4:10.0.0.1:1", "[::1]:1"):
         assert chosen(target, {"no_proxy": "*"}, proxy="http://chosen:1") == "http://chosen:1"
         assert chosen(target, HTTPS, proxy=None) is None
+
+
+@pytest.mark.parametrize("target", ["static:a:1,b:2", "ipv4:10.0.0.1:1,10.0.0.2:1", "nodes:///cluster", "unix:1"])
+def test_targets_of_other_kinds(target):
+    """Lists of addresses, and schemes of a user's own, are nothing for the environment's proxies."""
+    assert choose_proxy(ENVIRONMENT, target, HTTPS) is None
 
 
 @pytest.mark.parametrize("target", ["unix:/x", "unix-abstract:x"])
@@ -68,6 +77,7 @@ def test_the_variables():
         ("[::ffff:127.0.0.1]:1", False),
         ("ipv4:10.0.0.1:1", False),
         ("ipv6:[2001:db8::1]:1", False),
+        ("passthrough:///host:1", True),
     ],
 )
 def test_which_targets_the_environment_is_for(target, expected):
@@ -87,9 +97,11 @@ def test_the_exceptions():
 
 def test_ours_is_not_asked():
     """A host that cannot stand in a request to a proxy is refused before any I/O."""
-    for host in ("a\r\nx: y", "hö", "a\tb"):
+    for host in ("a\r\nx", "hö", "a\tb"):
         with pytest.raises(ConfigurationError, match="cannot be asked of a proxy"):
-            choose_proxy("http://p:1", "x", TcpAddress(host, 1), {})
+            choose_proxy("http://p:1", f"{host}:1", {})
+    with pytest.raises(ConfigurationError, match="unknown scheme"):
+        choose_proxy("http://p:1", "weird://host:1", {})
 
 
 @pytest.mark.parametrize(
