@@ -35,14 +35,14 @@ anyio, ssl and the operating system never leave this package: they are the ``__c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "AddressableNotFound",
@@ -74,6 +74,8 @@ __all__ = [
     "TransactionInDoubt",
     "TransactionRefused",
 ]
+
+Detail = TypeVar("Detail")
 
 _RETRYABLE = frozenset({Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.RESOURCE_EXHAUSTED})
 
@@ -142,6 +144,9 @@ class RpcError(GRPCError, OrbitError):
     It is a :class:`grpclib.GRPCError`, so code written for grpclib catches it. ``status``, ``message`` and ``details``
     are what the peer sent, or what this library concluded (see the status mapping in :mod:`orbit_net.status`);
     ``trailing_metadata`` is empty when none arrived. The call is over when it is raised; the channel lives on.
+
+    ``details`` are bytes, or what the channel's status details codec made of them; ``unpack`` returns the messages in
+    them, see :attr:`rich_details`.
     """
 
     def __init__(
@@ -151,9 +156,29 @@ class RpcError(GRPCError, OrbitError):
         details: Any = None,
         *,
         trailing_metadata: Mapping[str, str | bytes] | None = None,
+        unpack: Callable[[RpcError], Sequence[Any]] | None = None,
     ) -> None:
         super().__init__(status, message, details)
+        self._unpack = unpack
+        self._rich: Sequence[Any] | None = None
         self.trailing_metadata: Mapping[str, str | bytes] = {} if trailing_metadata is None else trailing_metadata
+
+    @property
+    def rich_details(self) -> Sequence[Any]:
+        """The messages in the details (:mod:`orbit_net.details`), read when first asked for.
+
+        Empty where there are none, or none that can be read; a message of an unknown type is an ``Any``.
+        """
+        if self._rich is None:
+            if isinstance(self.details, (list, tuple)):
+                self._rich = self.details
+            else:
+                self._rich = () if self._unpack is None else self._unpack(self)
+        return self._rich
+
+    def detail(self, kind: type[Detail]) -> Detail | None:
+        """Return the first of :attr:`rich_details` that is a ``kind``, or None."""
+        return next((detail for detail in self.rich_details if isinstance(detail, kind)), None)
 
     def __str__(self) -> str:
         return f"{self.status.name}: {self.message}" if self.message else self.status.name

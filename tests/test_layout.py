@@ -24,6 +24,7 @@ RANKS = {
     "interceptor": 1,
     "model": 1,
     "wire": 1,
+    "details": 2,
     "net": 2,
     "client": 3,
     "server": 3,

@@ -5,10 +5,11 @@ from orbit_net.client.breaker import BreakerPolicy, BreakerState
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
 from orbit_net.client.endpoint import PooledConnection
+from orbit_net.client.hedging import HedgeTally
 from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.pool import ConnectionPool
 from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, PoolStats
-from orbit_net.client.service_config import MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
+from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Connectivity
@@ -30,6 +31,8 @@ __all__ = [
     "ConnectionStats",
     "Connectivity",
     "EndpointStats",
+    "HedgeTally",
+    "HedgingPolicy",
     "KeepaliveSettings",
     "Metadata",
     "MetadataLike",

@@ -10,7 +10,7 @@ from h2.errors import ErrorCodes
 from orbit_net.client.replay import Replay
 from orbit_net.client.response import outcome_of
 from orbit_net.client.retry import Retries, read_pushback
-from orbit_net.errors import LocalProtocolError, OrbitError, RpcError
+from orbit_net.errors import ConfigurationError, LocalProtocolError, OrbitError, RpcError
 from orbit_net.net import Failure
 from orbit_net.status import Status
 from orbit_net.wire.timeouts import encode_timeout
@@ -18,6 +18,7 @@ from orbit_net.wire.timeouts import encode_timeout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orbit_net.client.hedging import HedgeTally
     from orbit_net.client.method import Method
     from orbit_net.client.retrying import Retrying
     from orbit_net.client.service_config import RetryPolicy
@@ -52,6 +53,9 @@ class Attempt:
     the stream, because it may be retried. ``over`` tells that the user has been told how the call ended, ``peer`` is
     that of the last attempt.
     """
+
+    tally: HedgeTally | None = None
+    """What became of the hedges of the call; None for one that is not hedged."""
 
     __slots__ = (
         "_cause",
@@ -137,7 +141,11 @@ class Attempt:
         while self.stream is None and self.failure is None:
             if not self._submitted and not self.delayed:
                 self._submitted = True
-                self._subchannel.submit(self)
+                try:
+                    self._subchannel.submit(self)
+                except ConfigurationError:  # the channel is not open: the next operation must be told so too
+                    self._submitted = False
+                    raise
             else:
                 await self._wait()
         return self.stream_or_raise()
@@ -166,15 +174,9 @@ class Attempt:
 
     def begin(self, connection: Connection) -> None:
         """Take a stream of ``connection`` and send the headers."""
-        early: list[Field] = []
-        if self.deadline is not None:
-            early.append((b"grpc-timeout", encode_timeout(max(self.deadline - anyio.current_time(), 1e-9))))
         retries = self._retries
-        if retries is not None and retries.previous:
-            early.append((b"grpc-previous-rpc-attempts", b"%d" % retries.previous))
-        method = self._method
         try:
-            self.stream = connection.open_stream(method.template, self.fields, early, method.max_receive)
+            self.stream = self._open_stream(connection, 0 if retries is None else retries.previous)
         except LocalProtocolError as error:
             self.failure = Failure(Status.RESOURCE_EXHAUSTED, str(error))
         else:
@@ -183,6 +185,16 @@ class Attempt:
             if retries is not None:
                 self.replay.send_again(self.stream)
         self._wake()
+
+    def _open_stream(self, connection: Connection, previous: int) -> Stream:
+        """Send the headers of an attempt that ``previous`` ones came before."""
+        early: list[Field] = []
+        if self.deadline is not None:
+            early.append((b"grpc-timeout", encode_timeout(max(self.deadline - anyio.current_time(), 1e-9))))
+        if previous:
+            early.append((b"grpc-previous-rpc-attempts", b"%d" % previous))
+        method = self._method
+        return connection.open_stream(method.template, self.fields, early, method.max_receive)
 
     def refuse(self, error: OrbitError) -> None:
         """Fail because there is no connection, or wait for another attempt if the policy gives one."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
+    from orbit_net.client.hedging import HedgeTally
     from orbit_net.client.method import Method
     from orbit_net.net import Peer, Stream
 
@@ -78,6 +79,11 @@ class ClientStream(Receiving[Reply], Generic[Request, Reply]):
     def peer(self) -> Peer | None:
         """The other end of the connection, that of the last attempt; None until the request was sent."""
         return self._attempt.peer
+
+    @property
+    def hedging(self) -> HedgeTally | None:
+        """What has become of the hedges of this call; None where the service config has no hedging policy for it."""
+        return self._attempt.tally
 
     @property
     def sent(self) -> int:

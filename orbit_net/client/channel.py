@@ -15,6 +15,7 @@ from orbit_net import __version__
 from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
 from orbit_net.client.call import ClientStream
+from orbit_net.client.hedged import HedgedAttempt
 from orbit_net.client.method import configured
 from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.retrying import Retrying
@@ -25,7 +26,7 @@ from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.interceptor import compose
-from orbit_net.net import Credentials, Timers, connect, parse_target, tls_for
+from orbit_net.net import ENVIRONMENT, Credentials, Timers, connect, parse_target, tls_for, tunnel_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
 from orbit_net.wire.metadata import decode_metadata, encode_metadata
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from grpclib.const import Cardinality
 
     from orbit_net.client.attempt import Watcher
+    from orbit_net.client.hedging import HedgeTally
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.client.service_config import RetryPolicy
@@ -72,6 +74,10 @@ class Channel:
     call, the first one outermost (see :mod:`orbit_net.interceptor`); ``connector`` replaces the socket by any anyio
     byte stream; ``random`` varies the backoff.
 
+    ``proxy`` is ``http://[user:password@]host[:port]`` to connect by a tunnel through that proxy (HTTP CONNECT), or
+    None for none. Without it the environment decides, as everywhere in gRPC: ``grpc_proxy``, ``https_proxy`` and
+    ``no_proxy`` for targets that name a host, but never for this one (localhost, loopback addresses, Unix sockets).
+
     Making one needs no event loop; using it needs ``async with``, which owns the channel's tasks. Leaving the block
     closes the connection: open calls fail with UNAVAILABLE.
 
@@ -91,6 +97,7 @@ class Channel:
         tls: TlsConfig | None = None,
         service_config: ServiceConfig | str | Mapping[str, Any] | None = None,
         interceptors: Sequence[Interceptor[OutgoingCall]] = (),
+        proxy: str | None = ENVIRONMENT,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
     ) -> None:
@@ -103,7 +110,9 @@ class Channel:
         self.tls = None if tls is None else Credentials(tls, server=False)
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
         if connector is None:
-            connector = partial(connect, address, tcp_keepalive=self.settings.keepalive.tcp_time)
+            limit, probes = self.settings.connect_timeout, self.settings.keepalive.tcp_time
+            connector = tunnel_for(target, proxy, timeout=limit, tcp_keepalive=probes)
+            connector = connector or partial(connect, address, tcp_keepalive=probes)
         random = random or Random()
         if service_config is None:
             service_config = ServiceConfig()
@@ -184,6 +193,11 @@ class Channel:
         return self.subchannel.state
 
     @property
+    def hedging(self) -> HedgeTally:
+        """What has become of the hedges of all calls so far."""
+        return self.retrying.hedging
+
+    @property
     def secure(self) -> bool:
         """Whether what is sent is encrypted (TLS)."""
         return self.tls is not None
@@ -211,9 +225,9 @@ class Channel:
         is being handled by this task, unless :func:`~orbit_net.client.detached`, and of the service config's timeout.
         ``metadata`` is validated here: :class:`LocalProtocolError` for a pair that cannot be sent. ``wait_for_ready``:
         a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
-        takes no notice of its retry policy, and a :class:`RetryPolicy` replaces it for this call. ``compression``
-        ("gzip", "deflate", or "identity" for none) replaces the channel's. ``watcher`` is told of the call's beginning
-        and end.
+        takes no notice of its retry or hedging policy, and a :class:`RetryPolicy` replaces either for this call.
+        ``compression`` ("gzip", "deflate", or "identity" for none) replaces the channel's. ``watcher`` is told of the
+        call's beginning and end.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
@@ -224,7 +238,8 @@ class Channel:
             method = self._method(name, _chosen(compression))
         if method.timeout is not None:
             until = _earliest(until, method.timeout, None)
-        attempt = Attempt(
+        kind = Attempt if method.hedging is None or retry is not True else HedgedAttempt
+        attempt = kind(
             self.subchannel,
             self.timers,
             self.retrying,

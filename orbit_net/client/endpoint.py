@@ -126,6 +126,7 @@ class Endpoint:
             codec=pool.codec,
             settings=pool.config.channel_settings(),
             tls=pool.tls,
+            proxy=pool.proxy,
             service_config=pool.config.service_config(timeout=False),
             connector=connector,
             random=pool.random,

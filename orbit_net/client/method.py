@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbit_net.client.service_config import MethodConfig, RetryPolicy
+    from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy
     from orbit_net.client.settings import ChannelSettings
     from orbit_net.wire import HeaderTemplate
 
@@ -28,6 +28,7 @@ class Method:
     max_receive: int | None
     retry: RetryPolicy | None
     compression: str | None
+    hedging: HedgingPolicy | None = None
 
 
 def configured(
@@ -51,4 +52,5 @@ def configured(
         None if response is None else min(response, settings.max_receive_message),
         config.retry if settings.retry.enabled else None,
         compression,
+        config.hedging if settings.retry.enabled else None,
     )

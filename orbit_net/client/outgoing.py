@@ -13,6 +13,7 @@ from orbit_net.wire.metadata import decode_metadata, encode_metadata
 if TYPE_CHECKING:
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.call import ClientStream
+    from orbit_net.client.hedging import HedgeTally
     from orbit_net.interceptor import EndHook, MessageHook
     from orbit_net.net import Peer
     from orbit_net.wire.metadata import Metadata
@@ -71,6 +72,11 @@ class OutgoingCall:
     def peer(self) -> Peer | None:
         """The other end of the connection; None until the call was sent."""
         return self._stream.peer
+
+    @property
+    def hedging(self) -> HedgeTally | None:
+        """What has become of the hedges of this call, for hooks; None where it is not hedged."""
+        return self._stream.hedging
 
     @property
     def trailing_metadata(self) -> Metadata | None:

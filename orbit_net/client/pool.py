@@ -14,7 +14,7 @@ from orbit_net.client.endpoint import MAX_AGE, Endpoint, PooledConnection
 from orbit_net.client.pool_stats import PoolStats, Tally
 from orbit_net.client.transport import TransportConfig
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError
-from orbit_net.net import parse_target
+from orbit_net.net import ENVIRONMENT, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,9 +43,9 @@ _log = logging.getLogger("orbit_net.client.pool")
 class ConnectionPool:
     """Connections to endpoints, made when calls need them and kept while they do.
 
-    ``breaker`` is the policy of the circuit breaker of each endpoint, None for none. ``codec`` and ``tls`` are for
-    all channels; ``connector`` replaces the socket by a byte stream for an endpoint; ``random`` varies delays, and
-    ``clock`` gives the time in seconds. Using it needs ``async with``; leaving the block closes all connections.
+    ``breaker`` is the policy of the circuit breaker of each endpoint, None for none. ``codec``, ``tls`` and ``proxy``
+    are for all channels; ``connector`` replaces the socket by a byte stream for an endpoint; ``random`` varies delays,
+    and ``clock`` gives the time in seconds. Using it needs ``async with``; leaving the block closes all connections.
 
     Example::
 
@@ -61,6 +61,7 @@ class ConnectionPool:
         breaker: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - frozen
         codec: AnyCodec | None = None,
         tls: TlsConfig | None = None,
+        proxy: str | None = ENVIRONMENT,
         connector: Callable[[str], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
         clock: Callable[[], float] = anyio.current_time,
@@ -69,6 +70,7 @@ class ConnectionPool:
         self.breaker = breaker
         self.codec = codec
         self.tls = tls
+        self.proxy = proxy
         self.connector = connector
         self.random = random
         self.clock = clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from multidict import MultiDict
 
@@ -17,6 +17,8 @@ from orbit_net.wire.compression import decompress
 from orbit_net.wire.metadata import decode_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
     from orbit_net.client.method import Method
@@ -235,7 +237,8 @@ class Receiving(Hooked, ABC, Generic[Reply]):
     def _rpc_error(self, outcome: Outcome) -> RpcError:
         trailers = self.trailing_metadata
         details = self._channel.decode_details(outcome)
-        return RpcError(outcome.status, outcome.message, details, trailing_metadata=trailers)
+        unpack = _unpack if isinstance(details, bytes) else None
+        return RpcError(outcome.status, outcome.message, details, trailing_metadata=trailers, unpack=unpack)
 
     def _ending(self) -> tuple[Status, str | None]:
         """Return the status and the text of a call that is being let go, for hooks."""
@@ -252,3 +255,10 @@ class Receiving(Hooked, ABC, Generic[Reply]):
         if isinstance(error, RpcError):
             return error.status, error.message
         return Status.UNKNOWN, f"it was ended by {type(error).__name__}"
+
+
+def _unpack(error: RpcError) -> Sequence[Any]:
+    """Return the messages in the details of an error of a channel that has no codec for them."""
+    from orbit_net.details import StatusDetailsCodec  # noqa: PLC0415 - few calls need its messages
+
+    return StatusDetailsCodec().decode(error.status, error.message, error.details)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from orbit_net.client.hedging import HedgeTally
 from orbit_net.client.replay import ReplayBudget
 from orbit_net.client.retry import Throttle
 
@@ -29,12 +30,14 @@ class Delayed(Protocol):
 class Retrying:
     """The retry state of one channel, which is one server name (gRFC A6 throttles by that).
 
-    ``throttle`` is None without ``retryThrottling``; ``closed`` says that nothing is tried again any more.
+    ``hedging`` counts what hedged calls did. ``throttle`` is None without ``retryThrottling``; ``closed`` says that
+    nothing is tried again any more.
     """
 
     def __init__(self, settings: RetrySettings, config: ServiceConfig, timers: Timers, random: Random) -> None:
         self.budget = ReplayBudget(settings.call_buffer, settings.channel_buffer)
         self.throttle = None if config.throttling is None else Throttle(config.throttling)
+        self.hedging = HedgeTally()
         self.random = random
         self.closed = False
         self._timers = timers

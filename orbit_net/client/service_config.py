@@ -15,7 +15,7 @@ from orbit_net.status import Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MAX_ATTEMPTS", "MethodConfig", "RetryPolicy", "RetryThrottling", "ServiceConfig"]
+__all__ = ["MAX_ATTEMPTS", "HedgingPolicy", "MethodConfig", "RetryPolicy", "RetryThrottling", "ServiceConfig"]
 
 MAX_ATTEMPTS: Final = 5
 """How many attempts a call may have whatever a policy says (gRFC A6, "maxAttempts")."""
@@ -57,11 +57,41 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryThrottling:
-    """The tokens of a channel: each retryable failure takes one, each success gives ``token_ratio`` back.
+class HedgingPolicy:
+    """When a call of a method is sent again although the attempts before it may still succeed.
 
-    Calls are tried again only while more than half of ``max_tokens`` (1 to 1,000) are left, so a server that is down
-    is not asked many times over. Of ``token_ratio`` three decimals count.
+    The next attempt is sent ``hedging_delay`` seconds after the one before it, or at once when one of them has failed
+    with one of ``non_fatal_status_codes``; any other failure ends the call. The first answer wins and the other
+    attempts are cancelled, which comes too late for some: only what may run more than once may be hedged. A delay of 0
+    sends all of ``max_attempts`` together: at least 2, and more than 5 are 5.
+    """
+
+    max_attempts: int
+    hedging_delay: float = 0.0
+    non_fatal_status_codes: frozenset[Status] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.max_attempts) or self.max_attempts < 2:
+            raise _bad("HedgingPolicy.max_attempts", self.max_attempts, "an integer of at least 2")
+        if not _is_number(self.hedging_delay) or not 0 <= self.hedging_delay < math.inf:
+            raise _bad("HedgingPolicy.hedging_delay", self.hedging_delay, "seconds of at least 0")
+        codes: frozenset[Any] = frozenset(self.non_fatal_status_codes)
+        if not all(isinstance(code, Status) and code is not Status.OK for code in codes):
+            raise _bad("HedgingPolicy.non_fatal_status_codes", self.non_fatal_status_codes, "statuses other than OK")
+        object.__setattr__(self, "non_fatal_status_codes", codes)
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts a call really has at most: ``max_attempts``, at most 5."""
+        return min(self.max_attempts, MAX_ATTEMPTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryThrottling:
+    """The tokens of a channel: each retryable or non-fatal failure takes one, each success gives ``token_ratio`` back.
+
+    Calls are tried again or hedged only while more than half of ``max_tokens`` (1 to 1,000) are left, so a server that
+    is down is not asked many times over. Of ``token_ratio`` three decimals count.
     """
 
     max_tokens: int
@@ -81,7 +111,8 @@ class MethodConfig:
     ``names`` are ``"package.Service/Method"``, ``"package.Service"`` for all methods of a service that are not named
     themselves, or ``""`` for all the others. ``timeout`` in seconds: a call ends by the earlier of this and its own.
     ``wait_for_ready`` holds for calls that do not say it themselves. Message sizes in bytes: the smaller of these and
-    the channel's limits counts. Without ``retry`` a call is tried again only while the server cannot have seen it.
+    the channel's limits counts. With neither ``retry`` nor ``hedging``, which exclude each other, a call is tried again
+    only while the server cannot have seen it.
     """
 
     names: tuple[str, ...] = ("",)
@@ -90,6 +121,7 @@ class MethodConfig:
     max_request_message: int | None = None
     max_response_message: int | None = None
     retry: RetryPolicy | None = None
+    hedging: HedgingPolicy | None = None
 
     def __post_init__(self) -> None:
         names: Any = self.names
@@ -105,6 +137,8 @@ class MethodConfig:
             value = getattr(self, size)
             if value is not None and (not _is_integer(value) or value < 0):
                 raise _bad(f"MethodConfig.{size}", value, "bytes of at least 0, or None")
+        if self.retry is not None and self.hedging is not None:
+            raise ConfigurationError("MethodConfig has both retry and hedging; a method may have one of them (gRFC A6)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

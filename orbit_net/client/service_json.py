@@ -11,7 +11,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from orbit_net.client.service_config import MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
+from orbit_net.client.service_config import (
+    HedgingPolicy,
+    MethodConfig,
+    RetryPolicy,
+    RetryThrottling,
+    ServiceConfig,
+)
 from orbit_net.errors import ConfigurationError
 from orbit_net.status import STATUS_BY_NUMBER, Status
 
@@ -53,12 +59,8 @@ def _policies(root: _Node) -> list[str]:
 
 
 def _method(node: _Node) -> MethodConfig:
-    if "hedgingPolicy" in node.mapping:
-        if "retryPolicy" in node.mapping:
-            node.refuse("one of retryPolicy and hedgingPolicy, not both")
-        policy = _Node(f"{node.path}.hedgingPolicy", node.mapping["hedgingPolicy"])
-        policy.required("maxAttempts", _integer)
-        policy.refuse("left out: hedging is not supported yet, use a retryPolicy")
+    if node.mapping.get("hedgingPolicy") is not None and node.mapping.get("retryPolicy") is not None:
+        node.refuse("an object with one of retryPolicy and hedgingPolicy, not both")
     return node.make(
         MethodConfig,
         names=tuple(_name(name) for name in node.items("name")),
@@ -67,6 +69,7 @@ def _method(node: _Node) -> MethodConfig:
         max_request_message=node.optional("maxRequestMessageBytes", _integer),
         max_response_message=node.optional("maxResponseMessageBytes", _integer),
         retry=node.optional("retryPolicy", _retry),
+        hedging=node.optional("hedgingPolicy", _hedging),
     )
 
 
@@ -86,6 +89,15 @@ def _retry(node: _Node) -> RetryPolicy:
         max_backoff=node.required("maxBackoff", _duration),
         backoff_multiplier=node.required("backoffMultiplier", _number),
         retryable_status_codes=node.required("retryableStatusCodes", _statuses),
+    )
+
+
+def _hedging(node: _Node) -> HedgingPolicy:
+    return node.make(
+        HedgingPolicy,
+        max_attempts=node.required("maxAttempts", _integer),
+        hedging_delay=node.optional("hedgingDelay", _duration) or 0.0,
+        non_fatal_status_codes=node.optional("nonFatalStatusCodes", _statuses) or frozenset(),
     )
 
 

@@ -5,15 +5,18 @@ from orbit_net.net.cancellation import is_cancelled
 from orbit_net.net.certificate import Certificate
 from orbit_net.net.connection import Connection
 from orbit_net.net.credentials import Credentials
+from orbit_net.net.proxy import ENVIRONMENT
 from orbit_net.net.redaction import quiet_hpack
 from orbit_net.net.socket import Peer, connect, listen, peer_of, prepare
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
 from orbit_net.net.tls import TlsConfig, tls_for
 from orbit_net.net.tlsstream import TlsStream
+from orbit_net.net.tunnel import tunnel_for
 from orbit_net.net.upkeep import UpkeepSettings
 
 __all__ = [
+    "ENVIRONMENT",
     "Address",
     "Certificate",
     "Connection",
@@ -36,6 +39,7 @@ __all__ = [
     "peer_of",
     "prepare",
     "tls_for",
+    "tunnel_for",
 ]
 
 quiet_hpack()

@@ -12,6 +12,7 @@ from orbit_net.wire import (
     ConnectionFailed,
     GoAwayReceived,
     HeadersReceived,
+    LateTrailers,
     MessagesReceived,
     PingAcknowledged,
     SettingsReceived,
@@ -103,6 +104,8 @@ class Delivery:
                 self._connection.changed()
             case PingAcknowledged(opaque):
                 self._connection.answered(opaque)
+            case LateTrailers(stream_id, block):
+                self._connection.answered_late(stream_id, block)
 
     def _fail_stream(self, stream_id: int, failure: Failure) -> None:
         stream = self._streams.get(stream_id)

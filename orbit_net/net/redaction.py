@@ -1,10 +1,10 @@
-"""Keeps secrets out of the logs of the packages beneath us."""
+"""Keeps secrets out of logs and errors, also of the packages beneath us."""
 
 from __future__ import annotations
 
 import logging
 
-__all__ = ["quiet_hpack"]
+__all__ = ["quiet_hpack", "without_credentials"]
 
 
 def quiet_hpack() -> None:
@@ -15,3 +15,10 @@ def quiet_hpack() -> None:
     log = logging.getLogger("hpack")
     if log.level == logging.NOTSET:
         log.setLevel(logging.INFO)
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL with ``***`` in the place of the user and the password, if it can have any."""
+    before, at, host = url.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    return f"{scheme + separator if separator else ''}***@{host}" if at else url

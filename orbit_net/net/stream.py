@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orbit_net.net.connection import Connection
     from orbit_net.wire.hpack import Field, HeaderBlock, HeaderTemplate
 
-__all__ = ["Failure", "Stream", "reset_failure"]
+__all__ = ["Failure", "Stream", "Waiter", "reset_failure"]
 
 _BURST: Final = 64
 """Messages that a loop may take from the buffer before the other tasks get a turn."""
@@ -42,6 +42,13 @@ class Failure:
     unprocessed: bool = False
     unsent: bool = False
     urgent: bool = False
+
+
+class Waiter(Protocol):
+    """What is told that something arrived; an :class:`anyio.Event` is one."""
+
+    def set(self) -> None:
+        """Take notice. Called by the connection's reader: it must not block, and not use the connection."""
 
 
 class Stream:
@@ -77,7 +84,7 @@ class Stream:
         self.on_failure: Callable[[], None] | None = None
         self.released = False
         self._burst = 0
-        self._waiter: anyio.Event | None = None
+        self._waiter: Waiter | None = None
         self._room: anyio.Event | None = None
 
     # --- called by the connection's reader -------------------------------------------------------
@@ -122,11 +129,15 @@ class Stream:
         connection = self.connection
         if connection.wire.expect_message(self.id):
             connection.wake_writer()
-        self._waiter = anyio.Event()
+        event = self._waiter = anyio.Event()
         try:
-            await self._waiter.wait()
+            await event.wait()
         finally:
             self._waiter = None
+
+    def watch(self, waiter: Waiter | None) -> None:
+        """Tell ``waiter`` of each arrival, or nobody any more; while there is one, no task may wait to receive."""
+        self._waiter = waiter
 
     async def receive(self) -> bytes | None:
         """Return the next message, or None when there will be none; look at ``failure`` then.

@@ -138,7 +138,7 @@ class Answering(Hooked, Generic[Reply]):
     ) -> None:
         """End the call with ``status``; done by itself when the handler returns or raises. Does not wait.
 
-        ``status_details`` are bytes, or whatever the server's status details codec takes.
+        ``status_details`` are as those of :meth:`abort`.
         """
         if self._trailers_sent:
             raise LocalProtocolError("the call was already answered")
@@ -173,6 +173,9 @@ class Answering(Hooked, Generic[Reply]):
         self, status: Status, message: str | None = None, details: Any = None, *, metadata: MetadataLike | None = None
     ) -> NoReturn:
         """End the call with ``status`` by raising :class:`grpclib.GRPCError`.
+
+        ``details`` are bytes, or messages such as those of :mod:`orbit_net.details`; with a status details codec of the
+        server's, whatever that takes. They are left out if the trailers would be too large for the client.
 
         The way to pass on a status that a call of the handler's own ended with: an :class:`RpcError` that merely
         escapes becomes UNKNOWN, because the state of another service is not the state of this one.
@@ -239,6 +242,10 @@ class Answering(Hooked, Generic[Reply]):
         try:
             self._send_trailers(status, message, details, self._trailing)
         except LocalProtocolError as error:
+            if details is not None and self._stream.failure is None:
+                _log.error("the status details of %s could not be sent: %s", self.method, error)
+                self._try_trailers(status, message)
+                return
             self._trailers_sent = True
             if self._stream.failure is None:
                 _log.error("the answer of %s could not be sent: %s", self.method, error)

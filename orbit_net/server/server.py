@@ -46,10 +46,10 @@ class Server:
     """Serves ``services``: objects whose ``__mapping__`` names a handler for each path, as generated bases have it.
 
     ``codec`` turns messages into bytes; ``status_details_codec`` (grpclib's shape) encodes ``GRPCError.details``, which
-    are bytes without it. ``interceptors`` stand around each handler, the first one outermost (see
-    :mod:`orbit_net.interceptor`). ``tls`` encrypts every connection; the addresses stay as they are. ``random`` varies
-    the maximum age of connections. Two services with the same path, and certificates that are not usable, raise
-    :class:`ConfigurationError`.
+    are bytes or the messages of :mod:`orbit_net.details` without it. ``interceptors`` stand around each handler, the
+    first one outermost (see :mod:`orbit_net.interceptor`). ``tls`` encrypts every connection; the addresses stay as
+    they are. ``random`` varies the maximum age of connections. Two services with the same path, and certificates that
+    are not usable, raise :class:`ConfigurationError`.
 
     Making one needs no event loop; using it needs ``async with``, which owns the tasks of connections and handlers.
     Leaving the block ends at once what is still open; call :meth:`drain` before to let calls finish.
@@ -267,17 +267,15 @@ class Server:
     # --- for the calls ---------------------------------------------------------------------------
 
     def encode_details(self, status: Status, message: str | None, details: Any) -> bytes | None:
-        """Return status details as bytes; raises :class:`TypeError` for an object without a codec for it."""
-        if details is None:
-            return None
-        if self._status_details_codec is not None:
-            encoded: bytes = self._status_details_codec.encode(status, message, details)
-            return encoded
-        if not isinstance(details, bytes):
-            raise TypeError(
-                f"status details must be bytes without a status_details_codec, not {type(details).__name__}"
-            )
-        return details
+        """Return status details as bytes; raises :class:`EncodeError` for what is neither bytes nor messages."""
+        if details is None or (self._status_details_codec is None and isinstance(details, bytes)):
+            return details
+        if self._status_details_codec is None:
+            from orbit_net.details import StatusDetailsCodec  # noqa: PLC0415 - few servers need its messages
+
+            self._status_details_codec = StatusDetailsCodec()
+        encoded: bytes = self._status_details_codec.encode(status, message, details)
+        return encoded
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "draining" if self._draining else "open" if self._tasks else "new"

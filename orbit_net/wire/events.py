@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "GoAwayReceived",
     "HeadersReceived",
+    "LateTrailers",
     "MessagesReceived",
     "PingAcknowledged",
     "SettingsReceived",
@@ -58,6 +59,17 @@ class MessagesReceived(Event):
 @dataclass(slots=True, eq=False)
 class TrailersReceived(Event):
     """The response ended with its status; alone, without headers before it, it is a trailers-only response."""
+
+    stream_id: int
+    block: HeaderBlock
+
+
+@dataclass(frozen=True, slots=True)
+class LateTrailers(Event):
+    """The peer had answered before it learned that we abandoned the stream, which is forgotten already.
+
+    Reported only, and once, for the streams in ``awaited`` of the :class:`~orbit_net.wire.receiver.Receiver`.
+    """
 
     stream_id: int
     block: HeaderBlock

@@ -12,6 +12,7 @@ from orbit_net.wire.assembler import MessageError
 from orbit_net.wire.events import (
     Event,
     HeadersReceived,
+    LateTrailers,
     MessagesReceived,
     StreamEnded,
     StreamFailed,
@@ -41,11 +42,12 @@ still ending: a client that cancels and calls again at once is honest, one that 
 class Receiver:
     """Turns frames into events and into changes of the connection's state.
 
-    A rule broken on one stream resets that stream; anything else raises :class:`RemoteProtocolError`, which ends the
-    connection (RFC 9113 §5.4).
+    ``awaited`` are the streams of a client that were abandoned and released, and whose answer is of interest should it
+    have been under way; the driver adds to it. A rule broken on one stream resets that stream; anything else raises
+    :class:`RemoteProtocolError`, which ends the connection (RFC 9113 §5.4).
     """
 
-    __slots__ = ("_connection", "_decoder", "_frames", "_guard", "_streams", "events")
+    __slots__ = ("_connection", "_decoder", "_frames", "_guard", "_streams", "awaited", "events")
 
     def __init__(self, connection: Connection, decoder: HeaderDecoder) -> None:
         self._connection = connection
@@ -53,6 +55,7 @@ class Receiver:
         self._streams = connection.streams
         self._guard = connection.guard
         self.events: list[Event] = []
+        self.awaited: set[int] = set()
 
     # --- DATA ------------------------------------------------------------------------------------
 
@@ -183,6 +186,9 @@ class Receiver:
         if connection.client:
             self.check_not_idle(stream_id, "HEADERS")
             self._guard.rider()  # late answers to calls that we reset
+            if ends and stream_id in self.awaited:
+                self.awaited.discard(stream_id)
+                self.events.append(LateTrailers(stream_id, block))
             return
         if not stream_id & 1:
             raise RemoteProtocolError(f"a client may not open stream {stream_id}")

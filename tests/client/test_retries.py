@@ -426,7 +426,7 @@ async def test_a_sender_of_the_channel_goes_on():
             read.append(number)
             yield b"%d" % number
             if number == 1:
-                await until(lambda: len(script.seen) or call._attempt.stream is None or call._attempt.stream.ended)
+                await until(lambda: delays.asked)  # for good: the next attempt may begin before this looks
 
     class Early(Script):
         async def __call__(self, peer):

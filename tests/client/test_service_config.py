@@ -5,7 +5,7 @@ import json
 import pytest
 
 from echo import RawCodec
-from orbit_net.client import Channel, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
+from orbit_net.client import Channel, HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.errors import ConfigurationError
 from orbit_net.status import Status
 
@@ -64,6 +64,46 @@ def test_everything():
     assert ServiceConfig.from_json("{}") == ServiceConfig()
 
 
+def test_a_hedging_policy():
+    """The delay and the statuses may be left out: all attempts are sent together then, and any failure is fatal."""
+    whole = {"maxAttempts": "3", "hedgingDelay": "0.5s", "nonFatalStatusCodes": ["unavailable", 4]}
+    config = ServiceConfig.from_json(
+        {"methodConfig": [{"hedgingPolicy": whole}, {"name": [], "hedgingPolicy": {"maxAttempts": 9}}]}
+    )
+    [first, second] = [method.hedging for method in config.methods]
+    assert first == HedgingPolicy(
+        max_attempts=3,
+        hedging_delay=0.5,
+        non_fatal_status_codes={Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED},
+    )
+    assert second == HedgingPolicy(max_attempts=9, hedging_delay=0, non_fatal_status_codes=())
+    assert second.attempts == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"maxAttempts": 1}, "max_attempts is 1; it must be an integer of at least 2"),
+        ({"hedgingDelay": "-1s"}, "hedgingDelay is '-1s'; it must be a duration"),
+        ({"hedgingDelay": 1}, "hedgingDelay is 1; it must be a duration"),
+        ({"nonFatalStatusCodes": ["OK"]}, "statuses other than OK"),
+        ({"nonFatalStatusCodes": "UNAVAILABLE"}, "nonFatalStatusCodes is 'UNAVAILABLE'; it must be a list"),
+    ],
+)
+def test_a_wrong_hedging_policy(change, text):
+    """Each field of a hedging policy is checked, and its place is told."""
+    with pytest.raises(ConfigurationError, match=rf"methodConfig\[0\]\.hedgingPolicy.*{text}"):
+        ServiceConfig.from_json({"methodConfig": [{"hedgingPolicy": {"maxAttempts": 2} | change}]})
+
+
+def test_both_policies():
+    """A method is retried or hedged (gRFC A6)."""
+    with pytest.raises(ConfigurationError, match="one of them"):
+        MethodConfig(retry=POLICY, hedging=HedgingPolicy(max_attempts=2))
+    with pytest.raises(ConfigurationError, match=r"hedging_delay is -1"):
+        HedgingPolicy(max_attempts=2, hedging_delay=-1)
+
+
 def test_precedence():
     """The method's own entry wins, then its service's, then the default; without one there is none."""
     config = ServiceConfig.from_json(
@@ -96,7 +136,7 @@ def test_precedence():
         ({"methodConfig": [{"name": [{"service": 1}]}]}, r"name\[0\]\.service is 1; it must be a string"),
         ({"methodConfig": [{"name": [{}]}, {"name": [{}]}]}, r"'' is named twice"),
         ({"methodConfig": [{"retryPolicy": {}}]}, r"methodConfig\[0\]\.retryPolicy is .* an object with maxAttempts"),
-        ({"methodConfig": [{"hedgingPolicy": {"maxAttempts": 2}}]}, r"hedging is not supported yet"),
+        ({"methodConfig": [{"hedgingPolicy": {}}]}, r"\[0\]\.hedgingPolicy is .* an object with maxAttempts"),
         ({"methodConfig": [{"hedgingPolicy": {}, "retryPolicy": RETRY}]}, r"one of retryPolicy and hedgingPolicy"),
         ({"retryThrottling": {"maxTokens": 10}}, r"retryThrottling is .* an object with tokenRatio"),
         ({"retryThrottling": {"maxTokens": 1001, "tokenRatio": 1}}, r"retryThrottling: .*1001; .* 1 to 1000"),

@@ -10,6 +10,7 @@ from grpclib.exceptions import GRPCError
 from echo import Echo, EchoStub, RawCodec
 from memory import in_memory
 from orbit_net.client import Channel
+from orbit_net.details import ErrorInfo, RetryInfo
 from orbit_net.errors import LocalProtocolError, OrbitError, RpcError
 from orbit_net.server import Server, current_call
 from orbit_net.status import Status
@@ -248,6 +249,36 @@ async def test_details_that_cannot_be_encoded(caplog):
     error = await outcome(end)
     assert (error.status, error.details) == (Status.ABORTED, None)
     assert "details" in caplog.text
+
+
+async def test_messages_as_details():
+    """Messages are sent as a google.rpc.Status; the client has its bytes, and reads them when asked."""
+    details = [ErrorInfo(reason="WHY", domain="test"), RetryInfo()]
+
+    async def end():
+        current_call().abort(Status.ABORTED, "x", details)
+
+    error = await outcome(end)
+    assert isinstance(error.details, bytes)
+    assert error.rich_details == details
+    assert error.detail(RetryInfo) == RetryInfo()
+
+    async def end():
+        raise GRPCError(Status.ABORTED, "x", b"no such thing")
+
+    error = await outcome(end)
+    assert (error.details, error.rich_details) == (b"no such thing", [])
+
+
+async def test_details_that_are_too_large(caplog):
+    """Details for which the client has no room in its trailers are left out and logged: the status arrives."""
+
+    async def end():
+        current_call().abort(Status.ABORTED, "x", [ErrorInfo(reason="x" * 20_000)])
+
+    error = await outcome(end)
+    assert (error.status, error.message, error.details) == (Status.ABORTED, "x", None)
+    assert "the status details of /test.Echo/Unary could not be sent" in caplog.text
 
 
 async def test_a_status_details_codec():

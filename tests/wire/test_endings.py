@@ -7,6 +7,7 @@ from orbit_net.errors import LocalProtocolError
 from orbit_net.wire import Connection, WireSettings
 from orbit_net.wire.events import (
     HeadersReceived,
+    LateTrailers,
     MessagesReceived,
     StreamEnded,
     StreamFailed,
@@ -42,6 +43,29 @@ def test_a_server_that_gives_up_tells_the_client_why():
     pair.pump()
     assert pair.client.messages(stream_id) == [b"partial"]
     assert pair.client.of(StreamReset) == [StreamReset(stream_id, raw.INTERNAL_ERROR)]
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_an_answer_that_crosses_the_reset(awaited):
+    """The trailers of an abandoned call are reported once, if they are of interest, and nothing else of it."""
+    pair = Pair()
+    stream_id = pair.open(b"request", end=True)
+    pair.pump()
+    pair.answer(stream_id, b"reply")
+    under_way = pair.server.wire.data_to_send()
+    pair.client.wire.release(stream_id)
+    if awaited:
+        pair.client.wire.receiver.awaited.add(stream_id)
+    pair.client.take(pair.client.wire.receive_data(under_way))
+    late = pair.client.of(LateTrailers)
+    assert [(event.stream_id, event.block.get(b"grpc-status")) for event in late] == (
+        [(stream_id, b"0")] if awaited else []
+    )
+    assert not pair.client.wire.receiver.awaited
+    assert not pair.client.of(HeadersReceived)
+    assert not pair.client.of(TrailersReceived)
+    pair.finish()
+    assert_whole(pair.client)
 
 
 def test_resets_that_cross_end_the_stream_once():
