@@ -23,6 +23,7 @@ from orbit_net.wire.life import LifeSettings
 from orbit_net.wire.limits import FloodLimits
 from orbit_net.wire.patience import PatienceSettings
 from orbit_net.wire.settings import WireSettings
+from orbit_net.wire.traffic import Traffic
 
 __all__ = [
     "Connection",
@@ -43,6 +44,7 @@ __all__ = [
     "StreamEnded",
     "StreamFailed",
     "StreamReset",
+    "Traffic",
     "TrailersReceived",
     "WireSettings",
 ]
