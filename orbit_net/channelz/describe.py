@@ -16,7 +16,7 @@ from orbit_net.proto.grpc.channelz import v1
 from orbit_net.wire import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from orbit_net.channelz.registry import ChannelEntry, ServerEntry, SubchannelEntry
     from orbit_net.channelz.trace import Trace
@@ -39,10 +39,9 @@ _STATES: Final[Mapping[Connectivity, v1.ChannelConnectivityStateState]] = {
 _MOST: Final = 2**32 - 1
 
 
-def channel_message(entry: ChannelEntry, channel: Channel) -> v1.Channel:
-    """Return what is known of a channel."""
+def channel_message(entry: ChannelEntry, channel: Channel, subchannels: Collection[SubchannelEntry]) -> v1.Channel:
+    """Return what is known of a channel that has these subchannels."""
     tally = entry.tally
-    subchannels = entry.subchannels
     return v1.Channel(
         ref=v1.ChannelRef(channel_id=entry.id, name=channel.target),
         data=v1.ChannelData(

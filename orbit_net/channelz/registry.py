@@ -43,19 +43,21 @@ class ChannelzRegistry:
         self._ids = count(1)
         self._channels: dict[int, ChannelEntry] = {}
         self._servers: dict[int, ServerEntry] = {}
+        self._subchannels: dict[Subchannel, SubchannelEntry] = {}
 
     def add(self, owner: Owner) -> Owner:
         """Tell of a channel or server from now on; returns it. Adding it again changes nothing."""
         if isinstance(owner, Channel):
             if not any(entry.channel() is owner for entry in self.channels):
-                entry = ChannelEntry(owner, self._ids, self._trace, self._clock)
+                trace = Trace(self._trace, self._clock())
+                entry = ChannelEntry(owner, next(self._ids), trace, self._entry_of)
                 self._channels[entry.id] = entry
-                finalize(owner, self._channels.pop, entry.id, None)
+                finalize(owner, self._forget, entry.id).atexit = False
         elif isinstance(owner, Server):
             if not any(entry.server() is owner for entry in self.servers):
                 served = ServerEntry(owner, self._ids, self._clock())
                 self._servers[served.id] = served
-                finalize(owner, self._servers.pop, served.id, None)
+                finalize(owner, self._servers.pop, served.id, None).atexit = False
         else:
             raise ConfigurationError(f"{owner!r} is neither a Channel nor a Server")
         return owner
@@ -71,10 +73,28 @@ class ChannelzRegistry:
         return list(self._servers.values())
 
     @property
-    def subchannels(self) -> Iterator[SubchannelEntry]:
-        """Those of all channels."""
-        for channel in self.channels:
-            yield from channel.subchannels
+    def subchannels(self) -> list[SubchannelEntry]:
+        """Those of all channels, each once."""
+        now = self._clock()
+        found = {entry.subchannel: entry for channel in self.channels for entry in channel.look(now)}
+        self._subchannels = found
+        return list(found.values())
+
+    def subchannels_of(self, channel: ChannelEntry) -> list[SubchannelEntry]:
+        """Return those of one channel, by ascending ids."""
+        return channel.look(self._clock())
+
+    def _forget(self, channel_id: int) -> None:
+        """A channel is gone; its subchannels may live on in others."""
+        self._channels.pop(channel_id).leave()
+        self._subchannels = {key: entry for key, entry in self._subchannels.items() if entry.channels}
+
+    def _entry_of(self, subchannel: Subchannel) -> SubchannelEntry:
+        entry = self._subchannels.get(subchannel)
+        if entry is None:
+            entry = SubchannelEntry(subchannel, self._ids, self._trace, self._clock)
+            self._subchannels[subchannel] = entry
+        return entry
 
     @property
     def sockets(self) -> Iterator[tuple[int, Connection | str]]:
@@ -125,65 +145,74 @@ class ServerEntry:
         return self._listening.refreshed(() if server is None else server.addresses)
 
 
-class ChannelEntry:
-    """A channel: ``id``, what happened to it, how many calls it made, and its subchannels."""
+class SubchannelEntry:
+    """A subchannel: ``id``, what happened to it, the ids of its sockets; ``channels``: the traces of its channels."""
 
-    def __init__(self, channel: Channel, ids: Iterator[int], trace: int, clock: Callable[[], float]) -> None:
+    def __init__(self, subchannel: Subchannel, ids: Iterator[int], trace: int, clock: Callable[[], float]) -> None:
         self.id = next(ids)
-        self.channel: ReferenceType[Channel] = ref(channel)
+        self.subchannel = subchannel
         self.trace = Trace(trace, clock())
+        self.sockets = _Numbered(ids)
+        self.channels: list[Trace] = []
+        self._clock = clock
+        subchannel.observers = (*subchannel.observers, self._changed)
+
+    def _changed(self, subchannel: Subchannel) -> None:
+        failed = subchannel.state is Connectivity.TRANSIENT_FAILURE
+        text = f"{subchannel.state.value}: {subchannel.error}" if failed else subchannel.state.value
+        severity = Severity.WARNING if failed else Severity.INFO
+        now = self._clock()
+        self.trace.add(TraceEvent(now, text, severity))
+        for trace in self.channels:
+            trace.add(TraceEvent(now, text, severity, child=self.id))
+
+
+class ChannelEntry:
+    """A channel: ``id``, what happened to it, how many calls it made, and its subchannels.
+
+    ``find`` gives the entry of a subchannel, which several channels may share.
+    """
+
+    def __init__(self, channel: Channel, id_: int, trace: Trace, find: Callable[[Subchannel], SubchannelEntry]) -> None:
+        self.id = id_
+        self.channel: ReferenceType[Channel] = ref(channel)
+        self.trace = trace
         if channel.tally is None:
             channel.tally = CallTally()
         self.tally = channel.tally
-        self._size = trace
-        self._clock = clock
-        self._ids = ids
+        self._find = find
         self._known: dict[Subchannel, SubchannelEntry] = {}
-        self._look(channel)
+        self._look(channel, trace.created)
 
-    @property
-    def subchannels(self) -> list[SubchannelEntry]:
-        """Its subchannels, by ascending ids."""
+    def look(self, now: float) -> list[SubchannelEntry]:
+        """Return its subchannels of this moment, by ascending ids, and note which of them came and went."""
         channel = self.channel()
         if channel is not None:
-            self._look(channel)
+            self._look(channel, now)
         return sorted(self._known.values(), key=lambda entry: entry.id)
 
-    def _look(self, channel: Channel) -> None:
-        """Notice the subchannels that are new, and those that are gone."""
-        known, self._known = self._known, {}
+    def leave(self) -> None:
+        """Note nothing more of the subchannels."""
+        for entry in self._known.values():
+            entry.channels.remove(self.trace)
+        self._known = {}
+
+    def _look(self, channel: Channel, now: float) -> None:
+        gone, self._known = self._known, {}
         for subchannel in _subchannels_of(channel):
-            self._known[subchannel] = known.get(subchannel) or self._meet(subchannel)
-
-    def _meet(self, subchannel: Subchannel) -> SubchannelEntry:
-        entry = SubchannelEntry(subchannel, self._ids, Trace(self._size, self._clock()))
-        trace, clock = self.trace, self._clock  # and not the entry: a subchannel must not keep its channel alive
-        trace.add(TraceEvent(clock(), f"subchannel to {subchannel.name}", child=entry.id))
-
-        def changed(subchannel: Subchannel) -> None:
-            failed = subchannel.state is Connectivity.TRANSIENT_FAILURE
-            text = f"{subchannel.state.value}: {subchannel.error}" if failed else subchannel.state.value
-            severity = Severity.WARNING if failed else Severity.INFO
-            now = clock()
-            entry.trace.add(TraceEvent(now, text, severity))
-            trace.add(TraceEvent(now, text, severity, child=entry.id))
-
-        subchannel.watchers = (*subchannel.watchers, changed)
-        return entry
-
-
-class SubchannelEntry:
-    """A subchannel: ``id``, what happened to it, and the ids of its sockets."""
-
-    def __init__(self, subchannel: Subchannel, ids: Iterator[int], trace: Trace) -> None:
-        self.id = next(ids)
-        self.subchannel = subchannel
-        self.trace = trace
-        self.sockets = _Numbered(ids)
+            entry = gone.pop(subchannel, None)
+            if entry is None:
+                entry = self._find(subchannel)
+                entry.channels.append(self.trace)
+                self.trace.add(TraceEvent(now, f"subchannel to {subchannel.name}", child=entry.id))
+            self._known[subchannel] = entry
+        for entry in gone.values():
+            entry.channels.remove(self.trace)
+            self.trace.add(TraceEvent(now, f"no more subchannel to {entry.subchannel.name}", child=entry.id))
 
 
 def _subchannels_of(channel: Channel) -> tuple[Subchannel, ...]:
     """Return what a channel balances its calls over; one that does not balance has one."""
-    line: Any = channel.subchannel
-    found: tuple[Subchannel, ...] = getattr(line, "subchannels", (line,))
+    line: Any = getattr(channel, "line", None)
+    found: tuple[Subchannel, ...] = (channel.subchannel,) if line is None else tuple(line.subchannels)
     return found

@@ -21,7 +21,7 @@ from orbit_net.status import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orbit_net.channelz.registry import ChannelzRegistry, ServerEntry
+    from orbit_net.channelz.registry import ChannelEntry, ChannelzRegistry, ServerEntry
 
 __all__ = ["Channelz"]
 
@@ -50,8 +50,7 @@ class Channelz(ChannelzBase):
         """Answer with the channels from an id on."""
         channels = [(entry.id, entry) for entry in self._registry.channels]
         found, end = _page(channels, request.start_channel_id, request.max_results)
-        alive = [(entry, entry.channel()) for _, entry in found]
-        messages = [channel_message(entry, channel) for entry, channel in alive if channel is not None]
+        messages = [message for _, entry in found if (message := self._channel(entry)) is not None]
         return v1.GetTopChannelsResponse(channel=messages, end=end)
 
     async def get_servers(self, request: v1.GetServersRequest) -> v1.GetServersResponse:
@@ -79,9 +78,9 @@ class Channelz(ChannelzBase):
     async def get_channel(self, request: v1.GetChannelRequest) -> v1.GetChannelResponse:
         """Answer with one channel."""
         for entry in self._registry.channels:
-            channel = entry.channel()
-            if entry.id == request.channel_id and channel is not None:
-                return v1.GetChannelResponse(channel=channel_message(entry, channel))
+            message = self._channel(entry) if entry.id == request.channel_id else None
+            if message is not None:
+                return v1.GetChannelResponse(channel=message)
         raise _missing("channel", request.channel_id)
 
     async def get_subchannel(self, request: v1.GetSubchannelRequest) -> v1.GetSubchannelResponse:
@@ -98,6 +97,10 @@ class Channelz(ChannelzBase):
                 describe = listening_message(id_, socket) if isinstance(socket, str) else socket_message(id_, socket)
                 return v1.GetSocketResponse(socket=describe)
         raise _missing("socket", request.socket_id)
+
+    def _channel(self, entry: ChannelEntry) -> v1.Channel | None:
+        channel = entry.channel()
+        return None if channel is None else channel_message(entry, channel, self._registry.subchannels_of(entry))
 
     def _server(self, server_id: int) -> ServerEntry:
         for entry in self._registry.servers:

@@ -69,7 +69,7 @@ class Subchannel:
     """At most one usable connection, and the calls that wait for it.
 
     ``connector`` opens the byte stream. The connection is closed when there were no calls for a while, and pings less
-    often after a server has complained. ``watchers`` are called with the subchannel after each change of ``state``, and
+    often after a server has complained. ``observers`` are called with the subchannel after each change of ``state`` and
     must not block; ``traffic`` is the sum over the connections that have ended.
     """
 
@@ -81,7 +81,7 @@ class Subchannel:
         settings: ChannelSettings,
         random: Random,
     ) -> None:
-        self.watchers: tuple[Callable[[Subchannel], None], ...] = ()
+        self.observers: tuple[Callable[[Subchannel], None], ...] = ()
         self.traffic = Traffic()
         self.error: OrbitError | None = None
         self._state = Connectivity.IDLE
@@ -114,8 +114,8 @@ class Subchannel:
     def state(self, state: Connectivity) -> None:
         if state is not self._state:
             self._state = state
-            for watcher in self.watchers:
-                watcher(self)
+            for observer in self.observers:
+                observer(self)
 
     @property
     def connections(self) -> tuple[Connection, ...]:

@@ -283,7 +283,7 @@ def test_the_trace_is_bounded():
         subchannel.state = type(channel.state).CONNECTING
         subchannel.state = type(channel.state).IDLE
     [entry] = registry.channels
-    [child] = entry.subchannels
+    [child] = registry.subchannels
     assert [event.text for event in child.trace.events] == ["idle", "connecting", "idle"]
     assert {event.time for event in child.trace.events} == {1000.0}
     assert (child.trace.count, entry.trace.count) == (20, 21)
@@ -298,9 +298,12 @@ def test_channels_and_servers_are_held_weakly():
         assert registry.add(channel) is channel
         assert registry.add(server) is server
     assert repr(registry) == "<ChannelzRegistry 1 channels, 1 servers>"
+    [entry] = registry.subchannels
+    assert len(entry.channels) == 1
     del channel, server
     gc.collect()
     assert repr(registry) == "<ChannelzRegistry 0 channels, 0 servers>"
+    assert (entry.channels, registry._subchannels) == ([], {})
 
 
 def test_who_does_not_ask_does_not_pay():
