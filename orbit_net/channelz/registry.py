@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import ReferenceType, finalize, ref
+from weakref import ReferenceType, WeakSet, finalize, ref
 
 from orbit_net.channelz.trace import Severity, Trace, TraceEvent
-from orbit_net.client import CallTally, Channel, Connectivity
+from orbit_net.client import CallTally, Channel, ConnectionPool, Connectivity
 from orbit_net.errors import ConfigurationError
 from orbit_net.server import Server
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelEntry", "ChannelzRegistry", "ServerEntry", "SubchannelEntry"]
 
-Owner = TypeVar("Owner", Channel, Server)
+Owner = TypeVar("Owner", Channel, ConnectionPool, Server)
 
 
 class ChannelzRegistry:
@@ -44,11 +44,15 @@ class ChannelzRegistry:
         self._channels: dict[int, ChannelEntry] = {}
         self._servers: dict[int, ServerEntry] = {}
         self._subchannels: dict[Subchannel, SubchannelEntry] = {}
+        self._pools: WeakSet[ConnectionPool] = WeakSet()
 
     def add(self, owner: Owner) -> Owner:
-        """Tell of a channel or server from now on; returns it. Adding it again changes nothing."""
+        """Tell of a channel or server from now on; returns it. Adding it again changes nothing.
+
+        Of a pool, the channels that it has are told whenever somebody asks; their calls are counted from then on.
+        """
         if isinstance(owner, Channel):
-            if not any(entry.channel() is owner for entry in self.channels):
+            if not any(entry.channel() is owner for entry in self._channels.values()):
                 trace = Trace(self._trace, self._clock())
                 entry = ChannelEntry(owner, next(self._ids), trace, self._entry_of)
                 self._channels[entry.id] = entry
@@ -58,13 +62,18 @@ class ChannelzRegistry:
                 served = ServerEntry(owner, self._ids, self._clock())
                 self._servers[served.id] = served
                 finalize(owner, self._servers.pop, served.id, None).atexit = False
+        elif isinstance(owner, ConnectionPool):
+            self._pools.add(owner)
         else:
-            raise ConfigurationError(f"{owner!r} is neither a Channel nor a Server")
+            raise ConfigurationError(f"{owner!r} is neither a Channel, a ConnectionPool nor a Server")
         return owner
 
     @property
     def channels(self) -> list[ChannelEntry]:
         """The channels that are still there, by ascending ids."""
+        for pool in list(self._pools):
+            for channel in pool.channels:
+                self.add(channel)
         return list(self._channels.values())
 
     @property

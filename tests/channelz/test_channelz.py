@@ -10,7 +10,7 @@ from grpclib.exceptions import GRPCError
 
 from echo import Echo, EchoStub, RawCodec
 from orbit_net.channelz import Channelz, ChannelzRegistry
-from orbit_net.client import BackoffPolicy, Channel, ChannelSettings
+from orbit_net.client import BackoffPolicy, Channel, ChannelSettings, ConnectionPool
 from orbit_net.errors import ConfigurationError, RpcError
 from orbit_net.proto.grpc.channelz import v1
 from orbit_net.proto.grpc.channelz.v1 import ChannelConnectivityStateState as State
@@ -274,6 +274,20 @@ async def test_one_by_one(watched):
     assert repr(watched.registry) == "<ChannelzRegistry 1 channels, 1 servers>"
 
 
+async def test_pools(watched):
+    """The channels of a pool are told, and their calls counted from the first look on."""
+    _, target = await watched.server()
+    pool = watched.registry.add(ConnectionPool(codec=RawCodec()))
+    await watched.stack.enter_async_context(pool)
+    stub = EchoStub(await pool.get_connection(target))
+    await stub.unary(b"")
+    assert _counts((await watched.told_channel()).data) == (0, 0, 0)
+    await stub.unary(b"")
+    assert _counts((await watched.told_channel()).data) == (1, 1, 0)
+    assert _counts((await watched.told_subchannel()).data) == (2, 2, 0)
+    assert (await pool.get_stats()).total_requests == 2
+
+
 def test_the_trace_is_bounded():
     """The newest events are kept, and all are counted; the time is that of the clock that was given."""
     registry = ChannelzRegistry(trace=3, clock=lambda: 1000.0)
@@ -321,7 +335,7 @@ def test_who_does_not_ask_does_not_pay():
 
 def test_what_cannot_be_told():
     """Anything but a channel or a server is refused, and so is a negative trace."""
-    with pytest.raises(ConfigurationError, match="neither a Channel nor a Server"):
+    with pytest.raises(ConfigurationError, match="neither a Channel, a ConnectionPool nor a Server"):
         ChannelzRegistry().add(object())
     with pytest.raises(ConfigurationError, match="trace is -1"):
         ChannelzRegistry(trace=-1)
