@@ -150,10 +150,11 @@ def _socket_data(connection: Connection) -> v1.SocketData:
     )
 
 
-def _sum(ended: Traffic, connections: Iterable[Connection]) -> tuple[Traffic, int]:
+def _sum(ended: Traffic | None, connections: Iterable[Connection]) -> tuple[Traffic, int]:
     """Return what was carried in all, and how many calls are open."""
     traffic, active = Traffic(), 0
-    traffic.add(ended)
+    if ended is not None:
+        traffic.add(ended)
     for connection in connections:
         traffic.add(connection.wire.traffic)
         active += connection.wire.open_streams

@@ -70,7 +70,7 @@ class Subchannel:
 
     ``connector`` opens the byte stream. The connection is closed when there were no calls for a while, and pings less
     often after a server has complained. ``observers`` are called with the subchannel after each change of ``state`` and
-    must not block; ``traffic`` is the sum over the connections that have ended.
+    must not block; ``traffic`` is the sum over the connections that have ended, None before the first.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Subchannel:
         random: Random,
     ) -> None:
         self.observers: tuple[Callable[[Subchannel], None], ...] = ()
-        self.traffic = Traffic()
+        self.traffic: Traffic | None = None
         self.error: OrbitError | None = None
         self._state = Connectivity.IDLE
         self._connector = connector
@@ -254,6 +254,7 @@ class Subchannel:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self.traffic = self.traffic or Traffic()
             self.traffic.add(connection.wire.traffic)
             self._heed(connection)
 
