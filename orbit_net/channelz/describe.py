@@ -16,11 +16,11 @@ from orbit_net.proto.grpc.channelz import v1
 from orbit_net.wire import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from orbit_net.channelz.registry import ChannelEntry, ServerEntry, SubchannelEntry
+    from orbit_net.channelz.entries import ChannelEntry, ServerEntry, SubchannelEntry
     from orbit_net.channelz.trace import Trace
-    from orbit_net.client import Channel
+    from orbit_net.client import Channel, Subchannel
     from orbit_net.net import Connection
     from orbit_net.server import Server
 
@@ -39,35 +39,34 @@ _STATES: Final[Mapping[Connectivity, v1.ChannelConnectivityStateState]] = {
 _MOST: Final = 2**32 - 1
 
 
-def channel_message(entry: ChannelEntry, channel: Channel, subchannels: Collection[SubchannelEntry]) -> v1.Channel:
-    """Return what is known of a channel that has these subchannels."""
+def channel_message(entry: ChannelEntry, channel: Channel) -> v1.Channel:
+    """Return what is known of a channel."""
     tally = entry.tally
     return v1.Channel(
         ref=v1.ChannelRef(channel_id=entry.id, name=channel.target),
         data=v1.ChannelData(
             state=_state(channel.state),
             target=channel.target,
-            trace=_trace(entry.trace, {child.id: child.subchannel.name for child in subchannels}),
+            trace=_trace(entry.trace),
             calls_started=tally.started,
             calls_succeeded=tally.succeeded,
             calls_failed=tally.failed,
             last_call_started_timestamp=_time(tally.started_at),
         ),
-        subchannel_ref=[_subchannel_ref(child) for child in subchannels],
+        subchannel_ref=[_subchannel_ref(child) for child, _ in entry.subchannels],
     )
 
 
-def subchannel_message(entry: SubchannelEntry) -> v1.Subchannel:
+def subchannel_message(entry: SubchannelEntry, subchannel: Subchannel) -> v1.Subchannel:
     """Return what is known of a subchannel; its calls are the attempts that reached a connection."""
-    subchannel = entry.subchannel
-    connections = entry.sockets.refreshed(subchannel.connections)
+    connections = entry.sockets.of(subchannel.connections)
     traffic, active = _sum(subchannel.traffic, (connection for _, connection in connections))
     return v1.Subchannel(
         ref=_subchannel_ref(entry),
         data=v1.ChannelData(
             state=_state(subchannel.state),
             target=subchannel.name,
-            trace=_trace(entry.trace, {}),
+            trace=_trace(entry.trace),
             calls_started=traffic.opened,
             calls_succeeded=_succeeded(traffic, active),
             calls_failed=traffic.failed + traffic.refused,
@@ -126,7 +125,7 @@ def socket_ref(id_: int, connection: Connection) -> v1.SocketRef:
 
 
 def _subchannel_ref(entry: SubchannelEntry) -> v1.SubchannelRef:
-    return v1.SubchannelRef(subchannel_id=entry.id, name=entry.subchannel.name)
+    return v1.SubchannelRef(subchannel_id=entry.id, name=entry.name)
 
 
 def _socket_data(connection: Connection) -> v1.SocketData:
@@ -166,15 +165,13 @@ def _succeeded(traffic: Traffic, active: int) -> int:
     return max(0, traffic.opened - traffic.failed - traffic.refused - active)
 
 
-def _trace(trace: Trace, names: Mapping[int, str]) -> v1.ChannelTrace:
+def _trace(trace: Trace) -> v1.ChannelTrace:
     events = [
         v1.ChannelTraceEvent(
             description=event.text,
             severity=v1.ChannelTraceEventSeverity(event.severity),
             timestamp=_time(event.time),
-            subchannel_ref=None
-            if event.child is None
-            else v1.SubchannelRef(subchannel_id=event.child, name=names.get(event.child, "")),
+            subchannel_ref=None if event.child is None else v1.SubchannelRef(*event.child),
         )
         for event in trace.events
     ]

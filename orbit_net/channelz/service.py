@@ -21,7 +21,8 @@ from orbit_net.status import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orbit_net.channelz.registry import ChannelEntry, ChannelzRegistry, ServerEntry
+    from orbit_net.channelz.entries import ChannelEntry, ServerEntry
+    from orbit_net.channelz.registry import ChannelzRegistry
 
 __all__ = ["Channelz"]
 
@@ -50,7 +51,7 @@ class Channelz(ChannelzBase):
         """Answer with the channels from an id on."""
         channels = [(entry.id, entry) for entry in self._registry.channels]
         found, end = _page(channels, request.start_channel_id, request.max_results)
-        messages = [message for _, entry in found if (message := self._channel(entry)) is not None]
+        messages = [message for _, entry in found if (message := _channel(entry)) is not None]
         return v1.GetTopChannelsResponse(channel=messages, end=end)
 
     async def get_servers(self, request: v1.GetServersRequest) -> v1.GetServersResponse:
@@ -78,16 +79,16 @@ class Channelz(ChannelzBase):
     async def get_channel(self, request: v1.GetChannelRequest) -> v1.GetChannelResponse:
         """Answer with one channel."""
         for entry in self._registry.channels:
-            message = self._channel(entry) if entry.id == request.channel_id else None
+            message = _channel(entry) if entry.id == request.channel_id else None
             if message is not None:
                 return v1.GetChannelResponse(channel=message)
         raise _missing("channel", request.channel_id)
 
     async def get_subchannel(self, request: v1.GetSubchannelRequest) -> v1.GetSubchannelResponse:
         """Answer with one subchannel."""
-        for entry in self._registry.subchannels:
+        for entry, subchannel in self._registry.subchannels:
             if entry.id == request.subchannel_id:
-                return v1.GetSubchannelResponse(subchannel=subchannel_message(entry))
+                return v1.GetSubchannelResponse(subchannel=subchannel_message(entry, subchannel))
         raise _missing("subchannel", request.subchannel_id)
 
     async def get_socket(self, request: v1.GetSocketRequest) -> v1.GetSocketResponse:
@@ -98,15 +99,16 @@ class Channelz(ChannelzBase):
                 return v1.GetSocketResponse(socket=describe)
         raise _missing("socket", request.socket_id)
 
-    def _channel(self, entry: ChannelEntry) -> v1.Channel | None:
-        channel = entry.channel()
-        return None if channel is None else channel_message(entry, channel, self._registry.subchannels_of(entry))
-
     def _server(self, server_id: int) -> ServerEntry:
         for entry in self._registry.servers:
             if entry.id == server_id:
                 return entry
         raise _missing("server", server_id)
+
+
+def _channel(entry: ChannelEntry) -> v1.Channel | None:
+    channel = entry.channel()
+    return None if channel is None else channel_message(entry, channel)
 
 
 def _page(items: Sequence[tuple[int, Item]], start: int, most: int) -> tuple[Sequence[tuple[int, Item]], bool]:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Severity", "Trace", "TraceEvent"]
 
@@ -23,26 +23,27 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """Something that happened at ``time``, in seconds since the epoch; to a subchannel, where ``child`` is its id."""
+    """Something that happened at ``time``, in seconds since the epoch; ``child``: id and name of the subchannel."""
 
     time: float
     text: str
     severity: Severity = Severity.INFO
-    child: int | None = None
+    child: tuple[int, str] | None = None
 
 
 class Trace:
     """At most ``size`` events, the oldest of which make room; ``count`` counts the forgotten ones too."""
 
-    def __init__(self, size: int, created: float) -> None:
-        self.created = created
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
+        self.created = clock()
         self.count = 0
+        self._clock = clock
         self._events: deque[TraceEvent] = deque(maxlen=size)
 
-    def add(self, event: TraceEvent) -> None:
-        """Note an event."""
+    def add(self, text: str, severity: Severity = Severity.INFO, *, child: tuple[int, str] | None = None) -> None:
+        """Note an event of this moment."""
         self.count += 1
-        self._events.append(event)
+        self._events.append(TraceEvent(self._clock(), text, severity, child))
 
     @property
     def events(self) -> Iterable[TraceEvent]:
