@@ -79,8 +79,9 @@ class MemoryConnector:
 class MemoryNetwork:
     """Servers by their targets, in memory. What they accept runs in ``tasks``.
 
-    ``down`` are targets that refuse new connections; ``streams`` are both ends of each connection that was made and not
-    cut, the connecting one first. Call :meth:`close` before ``tasks`` ends.
+    ``down`` are targets that refuse new connections; ``connects`` are the targets of all attempts so far, refused ones
+    included; ``streams`` are both ends of each connection that was made and not cut, the connecting one first. Call
+    :meth:`close` before ``tasks`` ends.
 
     Example::
 
@@ -92,6 +93,7 @@ class MemoryNetwork:
     """
 
     def __init__(self, tasks: TaskGroup) -> None:
+        self.connects: list[str] = []
         self.streams: list[tuple[ByteStream, ByteStream]] = []
         self.down: set[str] = set()
         self._tasks = tasks
@@ -103,6 +105,7 @@ class MemoryNetwork:
 
     async def connect(self, target: str) -> ByteStream:
         """Connect, or raise :class:`ConnectError` when nobody serves ``target`` or it is down. Does not wait."""
+        self.connects.append(target)
         if target in self.down or target not in self._accept:
             raise ConnectError(f"nobody listens at {target}")
         ours, theirs = memory_pair()

@@ -68,6 +68,7 @@ async def test_a_network_of_servers():
                 stub = EchoStub(channel)
                 assert await stub.unary(b"x") == b"x"
                 assert repr(network) == "<MemoryNetwork 1 targets, 0 down, 1 connections>"
+                assert network.connects == ["b:1", "a:1"]
                 await network.cut()
                 await until(lambda: not channel.subchannel.connections)
                 assert await stub.unary(b"y") == b"y"
