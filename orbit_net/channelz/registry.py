@@ -44,7 +44,7 @@ class ChannelzRegistry:
         self._ids = count(1)
         self._channels: dict[int, ChannelEntry] = {}
         self._servers: dict[int, ServerEntry] = {}
-        self._pools: WeakSet[ConnectionPool] = WeakSet()
+        self._added: WeakSet[Channel | ConnectionPool | Server] = WeakSet()
         self._subchannels: WeakKeyDictionary[Subchannel, SubchannelEntry] = WeakKeyDictionary()
 
     def add(self, owner: Owner) -> Owner:
@@ -52,16 +52,14 @@ class ChannelzRegistry:
 
         Of a pool, the channels that it has are told whenever somebody asks; their calls are counted from then on.
         """
-        if isinstance(owner, Channel):
-            if not any(entry.channel() is owner for entry in self._channels.values()):
-                self._add_channel(owner)
-        elif isinstance(owner, Server):
-            if not any(entry.server() is owner for entry in self._servers.values()):
-                self._add_server(owner)
-        elif isinstance(owner, ConnectionPool):
-            self._pools.add(owner)
-        else:
+        if not isinstance(owner, Channel | ConnectionPool | Server):
             raise ConfigurationError(f"{owner!r} is neither a Channel, a ConnectionPool nor a Server")
+        if owner not in self._added:
+            self._added.add(owner)
+            if isinstance(owner, Channel):
+                self._add_channel(owner)
+            elif isinstance(owner, Server):
+                self._add_server(owner)
         return owner
 
     def _add_channel(self, channel: Channel) -> None:
@@ -90,7 +88,7 @@ class ChannelzRegistry:
     @property
     def channels(self) -> list[ChannelEntry]:
         """The channels that are still there, by ascending ids."""
-        for pool in list(self._pools):
+        for pool in [one for one in self._added if isinstance(one, ConnectionPool)]:
             for channel in pool.channels:
                 self.add(channel)
         return list(self._channels.values())

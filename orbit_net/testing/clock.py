@@ -65,7 +65,7 @@ async def virtual_time(*, patience: float = 0.0) -> AsyncIterator[None]:
     token: Any = anyio.lowlevel.current_token()
     loop = getattr(token, "native_token", token)
     if hasattr(loop, "call_soon_threadsafe"):
-        with _jumping(loop, patience):
+        with _Jumping(loop, patience):
             yield
         return
     # trio runs, so somebody has imported it.
@@ -82,7 +82,7 @@ async def virtual_time(*, patience: float = 0.0) -> AsyncIterator[None]:
         clock.autojump_threshold = before
 
 
-class _jumping:  # noqa: N801 - used like a function
+class _Jumping:
     """Let the selector of an asyncio loop move the clock on, instead of waiting for a deadline."""
 
     def __init__(self, loop: Any, patience: float) -> None:

@@ -30,7 +30,10 @@ class Fault:
             raise ConfigurationError(f"{type(self).__name__}.at is {self.at!r}; it must not be negative")
 
     async def strike(self, stream: ByteStream) -> None:
-        """Do it to the stream underneath."""
+        """Do it to the stream underneath, in the operation that would pass the byte; what this raises, it raises.
+
+        After :class:`anyio.EndOfStream` the direction stays at its end; otherwise the bytes go on.
+        """
         raise NotImplementedError
 
 
