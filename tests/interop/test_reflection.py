@@ -11,17 +11,23 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from grpcio_peer import CLIENT, in_thread
 from orbit_net.compiler import compile_protos, write
 from orbit_net.health import GrpcHealthService, HealthRegistry, OrbitHealthService
 from orbit_net.reflection import Reflection
 from orbit_net.server import Server
+
+# grpclib brings the same messages in a file of another name, and a pool, which all share by default, takes one of them.
+with pytest.MonkeyPatch.context() as patch:
+    pool = DescriptorPool()
+    patch.setattr(descriptor_pool, "Default", lambda: pool)
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 pytestmark = pytest.mark.anyio
 
