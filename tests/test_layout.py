@@ -30,6 +30,7 @@ RANKS = {
     "server": 3,
     # The stubs and bases that are generated beside the messages stand on both sides, and below what uses them.
     "services": 3.5,
+    "channelz": 4,
     "directory": 4,
     "health": 4,
     "interceptors": 4,

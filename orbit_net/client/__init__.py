@@ -12,7 +12,8 @@ from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, PoolStat
 from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
-from orbit_net.client.subchannel import Connectivity
+from orbit_net.client.subchannel import Connectivity, Subchannel
+from orbit_net.client.tally import CallTally
 from orbit_net.client.transport import TransportConfig
 from orbit_net.context import detached
 from orbit_net.net import Certificate, TlsConfig
@@ -23,6 +24,7 @@ __all__ = [
     "BackoffPolicy",
     "BreakerPolicy",
     "BreakerState",
+    "CallTally",
     "Certificate",
     "Channel",
     "ChannelSettings",
@@ -46,6 +48,7 @@ __all__ = [
     "RetryThrottling",
     "ServiceConfig",
     "Stub",
+    "Subchannel",
     "TlsConfig",
     "TransportConfig",
     "detached",

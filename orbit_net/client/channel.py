@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from orbit_net.client.method import Method
     from orbit_net.client.response import Outcome
     from orbit_net.client.service_config import RetryPolicy
+    from orbit_net.client.tally import CallTally
     from orbit_net.codec import AnyCodec
     from orbit_net.interceptor import Interceptor
     from orbit_net.net import TlsConfig
@@ -126,6 +127,8 @@ class Channel:
             settings=self.settings,
             random=random,
         )
+        self.tally: CallTally | None = None
+        """What counts the calls; None unless somebody wants to know (:mod:`orbit_net.channelz`)."""
         self.chain = compose(interceptors, OutgoingCall.send)
         """What each call goes through before its headers are sent; None without interceptors."""
         self.__dispatch__ = _DispatchChannelEvents()
@@ -238,6 +241,8 @@ class Channel:
             method = self._method(name, _chosen(compression))
         if method.timeout is not None:
             until = _earliest(until, method.timeout, None)
+        if self.tally is not None:
+            watcher = self.tally.watch(watcher)
         kind = Attempt if method.hedging is None or retry is not True else HedgedAttempt
         attempt = kind(
             self.subchannel,

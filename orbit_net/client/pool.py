@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, TaskGroup
 
+    from orbit_net.client.channel import Channel
     from orbit_net.codec import AnyCodec
     from orbit_net.net import TlsConfig
 
@@ -124,6 +125,11 @@ class ConnectionPool:
         if endpoint is None:
             endpoint = self._endpoints[name] = Endpoint(self, name)
         return endpoint
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels of all endpoints, one for each connection."""
+        return tuple(member.channel for endpoint in self._endpoints.values() for member in endpoint.members)
 
     async def cleanup_idle_connections(self, max_idle: float | timedelta = MAX_IDLE) -> int:
         """Close the connections without calls for ``max_idle`` seconds, or over their age; return how many.

@@ -17,6 +17,7 @@ import anyio
 
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError, OrbitError
 from orbit_net.net import Connection, is_cancelled
+from orbit_net.wire import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,7 +69,8 @@ class Subchannel:
     """At most one usable connection, and the calls that wait for it.
 
     ``connector`` opens the byte stream. The connection is closed when there were no calls for a while, and pings less
-    often after a server has complained.
+    often after a server has complained. ``observers`` are called with the subchannel after each change of ``state`` and
+    must not block; ``traffic`` is the sum over the connections that have ended, None before the first.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Subchannel:
         settings: ChannelSettings,
         random: Random,
     ) -> None:
-        self.state = Connectivity.IDLE
+        self.observers: tuple[Callable[[Subchannel], None], ...] = ()
+        self.traffic: Traffic | None = None
         self.error: OrbitError | None = None
+        self._state = Connectivity.IDLE
         self._connector = connector
         self._name = name
         self._settings = settings
@@ -95,6 +99,28 @@ class Subchannel:
     def start(self, tasks: TaskGroup) -> None:
         """Name the task group that connections run in; nothing is connected yet."""
         self._tasks = tasks
+
+    @property
+    def name(self) -> str:
+        """Where it connects to."""
+        return self._name
+
+    @property
+    def state(self) -> Connectivity:
+        """Whether there is a connection."""
+        return self._state
+
+    @state.setter
+    def state(self, state: Connectivity) -> None:
+        if state is not self._state:
+            self._state = state
+            for observer in self.observers:
+                observer(self)
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that have not ended."""
+        return tuple(self._connections)
 
     @property
     def capacity(self) -> int | None:
@@ -228,6 +254,8 @@ class Subchannel:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self.traffic = self.traffic or Traffic()
+            self.traffic.add(connection.wire.traffic)
             self._heed(connection)
 
     def _heed(self, connection: Connection) -> None:

@@ -8,8 +8,8 @@ Needs the extra ``compiler``. What it generates needs only orbit_net itself.
 The modules, in the order in which a request passes through them: ``parameters`` (what follows ``--orbit_net_opt``),
 ``symbols`` (which Python class a proto type became), ``comments`` (proto comments to docstrings), ``model`` (what a
 module of stubs says), ``names`` (who is called what inside it), ``stub``, ``base`` and ``source`` (its text),
-``layout`` (its line breaks), ``plugin`` (request to response); and around them ``protoc``, ``messages``, ``build`` and
-``output``.
+``descriptors`` (the module that describes it), ``layout`` (the line breaks), ``plugin`` (request to response); and
+around them ``protoc``, ``messages``, ``build`` and ``output``.
 """
 
 from .build import compile_protos

@@ -15,14 +15,17 @@ __all__ = ["base_class"]
 _SERVER = "orbit_net.server"
 
 
-def base_class(service: Service, names: Names) -> str:
-    """Return the class ``XBase`` of a service; its methods answer UNIMPLEMENTED until they are overridden."""
+def base_class(service: Service, names: Names, descriptors: str) -> str:
+    """Return the class ``XBase`` of a service; its methods answer UNIMPLEMENTED until they are overridden.
+
+    ``descriptors`` is the module beside it that describes the service.
+    """
     head = [
         f"class {service.base}({names.use(_SERVER, 'Service')}):",
         docstring(service.comment or f"Serves ``{service.proto_name}``.", "    "),
     ]
     methods = (_method(method, names) for method in service.methods)
-    return "\n\n".join(["\n".join(head), *methods, _mapping(service, names)])
+    return "\n\n".join(["\n".join(head), *methods, _mapping(service, names), _descriptors(descriptors, names)])
 
 
 def _method(method: Method, names: Names) -> str:
@@ -63,6 +66,19 @@ def _mapping(service: Service, names: Names) -> str:
         "        return {",
         *(f'            "{method.route}": {_handler(method, names)},' for method in service.methods),
         "        }",
+    ]
+    return "\n".join(lines)
+
+
+def _descriptors(module: str, names: Names) -> str:
+    builtin = names.builtin
+    lines = [
+        f"    def __descriptors__(self) -> {builtin('tuple')}[{builtin('bytes')}, ...]:",
+        '        """Return the descriptors of the files that define the service."""',
+        # Here, and not at the top: only server reflection needs it.
+        f"        from .{module} import FILES",
+        "",
+        "        return FILES",
     ]
     return "\n".join(lines)
 

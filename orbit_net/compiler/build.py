@@ -25,7 +25,8 @@ def compile_protos(files: Sequence[str], proto_paths: Sequence[Path], *, module:
     ``files`` are paths to ``.proto`` files, below one of ``proto_paths``. Name all files of a package at once: its
     messages become one Python package. Raises CompileError.
     """
-    descriptors = read_protos(files, proto_paths)
+    raw = read_protos(files, proto_paths)
+    descriptors = list(map(FileDescriptorProto.parse, raw))
     request = CodeGeneratorRequest(
         file_to_generate=_names(files, proto_paths),
         proto_file=[_without_foreign_comments(descriptor) for descriptor in descriptors],
@@ -33,7 +34,7 @@ def compile_protos(files: Sequence[str], proto_paths: Sequence[Path], *, module:
     request.parameter = NO_SERVICES
     messages = generate_messages(request)
     request.parameter = f"module={module}"
-    services = generate(request)
+    services = generate(request, {file.name: data for file, data in zip(descriptors, raw, strict=True)})
     if services.error:
         raise CompileError(services.error)
     return dict(sorted(_contents(messages, services)))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from betterproto2_compiler.compile.naming import pythonize_class_name, pythonize_method_name
 
 from .comments import Comments
+from .descriptors import closure
 from .errors import CompileError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from betterproto2_compiler.lib.google.protobuf import (
         FileDescriptorProto,
@@ -26,7 +27,7 @@ __all__ = ["Method", "Module", "Service", "modules"]
 
 # The attributes of orbit_net.client.Stub and orbit_net.server.Service, which an rpc must not replace.
 _TAKEN_METHOD_NAMES = frozenset(
-    {"channel", "timeout", "deadline", "metadata", "_call", "__init__", "__mapping__"}
+    {"channel", "timeout", "deadline", "metadata", "_call", "__init__", "__mapping__", "__descriptors__"}
     | {"_unary_unary", "_unary_stream", "_stream_unary", "_stream_stream"}
 )
 
@@ -71,29 +72,34 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """The services of one proto package."""
+    """The services of one proto package, and the files that define them, each after its imports."""
 
     package: str
     files: Sequence[str]
     services: Sequence[Service]
+    sources: Sequence[FileDescriptorProto]
 
 
-def modules(files: Iterable[FileDescriptorProto], symbols: Symbols) -> list[Module]:
-    """Return a module for each package that has services, in the order of the names of the packages.
+def modules(files: Sequence[FileDescriptorProto], wanted: Collection[str], symbols: Symbols) -> list[Module]:
+    """Return a module for each package that has services in the ``wanted`` ones of ``files``, ordered by their names.
 
     Raises CompileError if two services, or two of their rpcs, would need the same name in Python.
     """
     packages: dict[str, list[FileDescriptorProto]] = {}
     for file in sorted(files, key=lambda file: file.name):
-        if file.service:
+        if file.service and file.name in wanted:
             packages.setdefault(file.package, []).append(file)
-    return [_module(package, packages[package], symbols) for package in sorted(packages)]
+    return [_module(package, packages[package], files, symbols) for package in sorted(packages)]
 
 
-def _module(package: str, files: Sequence[FileDescriptorProto], symbols: Symbols) -> Module:
+def _module(
+    package: str, files: Sequence[FileDescriptorProto], all_files: Sequence[FileDescriptorProto], symbols: Symbols
+) -> Module:
     services = [service for file in files for service in _services(file, symbols)]
     _refuse_twins([service.name for service in services], f"services of package {package or '(none)'}")
-    return Module(package, [file.name for file in files], sorted(services, key=lambda service: service.name))
+    services.sort(key=lambda service: service.name)
+    names = [file.name for file in files]
+    return Module(package, names, services, closure(names, all_files))
 
 
 def _services(file: FileDescriptorProto, symbols: Symbols) -> list[Service]:

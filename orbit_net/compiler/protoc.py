@@ -9,18 +9,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betterproto2_compiler.lib.google.protobuf import FileDescriptorProto, FileDescriptorSet
-
 from .errors import CompileError
+from .raw import submessages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["read_protos"]
 
+_FILE_OF_SET = 1
+"""The field of google.protobuf.FileDescriptorSet."""
 
-def read_protos(files: Sequence[str], proto_paths: Sequence[Path]) -> list[FileDescriptorProto]:
-    """Return the descriptors of ``files`` and of all they import, each after its imports, with their comments.
+
+def read_protos(files: Sequence[str], proto_paths: Sequence[Path]) -> list[bytes]:
+    """Return the descriptors, with comments, of ``files`` and of all they import, each after its imports, serialized.
 
     Raises CompileError with protoc's own words if a file is missing or wrong.
     """
@@ -37,4 +39,4 @@ def read_protos(files: Sequence[str], proto_paths: Sequence[Path]) -> list[FileD
         done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if done.returncode:
             raise CompileError(done.stderr.strip() or f"protoc failed with status {done.returncode}")
-        return FileDescriptorSet.parse(output.read_bytes()).file
+        return list(submessages(output.read_bytes(), _FILE_OF_SET))

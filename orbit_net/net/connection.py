@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import replace
+from time import time
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -30,6 +31,7 @@ from orbit_net.wire.keepalive import PingStrikes, ServerKeepaliveSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anyio import TypedAttributeProvider
     from anyio.abc import ByteStream, TaskGroup
 
     from orbit_net.net.upkeep import UpkeepSettings
@@ -224,6 +226,7 @@ class Connection:
         ``max_message``: bytes of a message of the response, where less is allowed than on the connection.
         """
         stream = Stream(self, self.wire.open_stream(template, extra, early))
+        self.wire.traffic.opened_at = time()
         if max_message is not None:
             self.wire.streams[stream.id].assembler.limit = max_message
         self._streams[stream.id] = stream
@@ -272,6 +275,11 @@ class Connection:
         on_answer = self._forsaken.pop(stream_id, None)
         if on_answer is not None and block is not None:
             on_answer(block)
+
+    @property
+    def attributes(self) -> TypedAttributeProvider:
+        """What the byte stream knows of itself: anyio's attributes of sockets and of TLS, where it has them."""
+        return self._transport
 
     @property
     def open_streams(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -35,7 +36,7 @@ __all__ = ["Delivery"]
 class Delivery:
     """Fills the ``streams`` of one connection; ``on_request`` is told of each new one of a server."""
 
-    __slots__ = ("_client", "_connection", "_on_request", "_streams")
+    __slots__ = ("_client", "_connection", "_on_request", "_streams", "_traffic")
 
     def __init__(
         self, connection: Connection, streams: dict[int, Stream], on_request: Callable[[Stream], None] | None
@@ -44,6 +45,7 @@ class Delivery:
         self._streams = streams
         self._on_request = on_request
         self._client = connection.wire.client
+        self._traffic = connection.wire.traffic
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what the peer said; called by the reader, never blocks."""
@@ -51,6 +53,8 @@ class Delivery:
         for event in events:
             kind = type(event)
             if kind is MessagesReceived:
+                self._traffic.messages_received += len(event.messages)  # type: ignore[attr-defined]
+                self._traffic.received_at = time()
                 stream = streams.get(event.stream_id)  # type: ignore[attr-defined]
                 if stream is not None:
                     stream.inbox.extend(event.messages)  # type: ignore[attr-defined]
@@ -83,6 +87,7 @@ class Delivery:
                 stream.headers = event.block
                 stream.wake()
             return
+        self._traffic.opened_at = time()
         stream = Stream(self._connection, event.stream_id)
         stream.headers = event.block
         self._streams[event.stream_id] = stream

@@ -125,6 +125,7 @@ class Upkeep:
         match keepalive.act(now, self._wire.guard.now, calls=calls):
             case KeepaliveAction.PING:
                 self._wire.ping(_KEEPALIVE_PING)
+                self._wire.traffic.keepalives += 1
             case KeepaliveAction.CLOSE:
                 self._connection.give_up(
                     f"keepalive: the peer did not answer a ping within {keepalive.timeout:g} s", b"keepalive_timeout"

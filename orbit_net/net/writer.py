@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -55,6 +56,7 @@ class Writer:
     async def run(self) -> None:
         """Write until there is nothing left and nothing to come; errors of the byte stream pass through."""
         wire, transport = self._wire, self._transport
+        traffic, messages = wire.traffic, 0
         while True:
             data = wire.data_to_send()
             if wire.outbox.drained:
@@ -66,6 +68,9 @@ class Writer:
             if data:
                 self.handed = wire.next_stream_id
                 self.writes += 1
+                if traffic.messages_sent != messages:
+                    messages = traffic.messages_sent
+                    traffic.sent_at = time()
                 await transport.send(data)
             elif self.stopping or wire.drained:
                 return

@@ -159,6 +159,8 @@ class Answering(Hooked, Generic[Reply]):
         if status is Status.OK and not message and details is None and self._headers_sent:
             self._stream.send_trailers(OK_TRAILERS, extra)
         else:
+            if status is not Status.OK:
+                self._stream.connection.wire.traffic.refused += 1
             template = NO_FIELDS if self._headers_sent else self._server.headers
             self._stream.send_trailers(template, [*status_fields(status, message, details), *extra])
         self._trailers_sent = True

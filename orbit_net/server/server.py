@@ -20,6 +20,7 @@ from orbit_net.server.request import read_request
 from orbit_net.server.response import headers_template, http_template, status_fields
 from orbit_net.server.settings import ServerSettings
 from orbit_net.server.workers import Workers
+from orbit_net.wire import Traffic
 from orbit_net.wire.compression import ENCODINGS
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Server:
         self.__dispatch__ = _DispatchServerEvents()
         self.listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
         """False unless ``grpclib.events.listen`` was used on this server. Not a property: asked for each message."""
+        self.traffic = Traffic()
+        """What the connections that have ended have carried."""
         self._handlers = _collect(services)
         self._status_details_codec = status_details_codec
         self._wire_settings = self.settings.wire()
@@ -179,6 +182,7 @@ class Server:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self.traffic.add(connection.wire.traffic)
             if connection.error is not None:
                 _log.debug("%r: %s", connection, connection.error)
             self._notice()
@@ -246,6 +250,16 @@ class Server:
 
     # --- connections -----------------------------------------------------------------------------
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The targets that reach what it listens on."""
+        return tuple(self._addresses)
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that have not ended."""
+        return tuple(self._connections)
+
     def _on_request(self, stream: Stream) -> None:
         """Start the handler of a new request, or answer it; called by the reader, never blocks."""
         block = stream.headers
@@ -261,6 +275,7 @@ class Server:
 
     def _reject(self, stream: Stream, rejection: Rejection) -> None:
         template = self.headers if rejection.http_status == 200 else http_template(rejection.http_status)
+        stream.connection.wire.traffic.refused += 1
         stream.send_trailers(template, status_fields(rejection.status, rejection.message))
         stream.release()
 

@@ -23,6 +23,13 @@ class Service(ABC):
     def __mapping__(self) -> dict[str, Handler]:
         """Return a handler for each path, in the shape of grpclib's."""
 
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the serialized ``FileDescriptorProto`` of each file that defines the service, and of its imports.
+
+        Generated bases know them; without them, server reflection can only tell the name of the service.
+        """
+        return ()
+
     def _unary_unary(
         self, method: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[ServerStream[Any, Any]], Awaitable[None]]:

@@ -24,6 +24,7 @@ from orbit_net.wire.life import LifeSettings
 from orbit_net.wire.limits import FloodLimits
 from orbit_net.wire.patience import PatienceSettings
 from orbit_net.wire.settings import WireSettings
+from orbit_net.wire.traffic import Traffic
 
 __all__ = [
     "Connection",
@@ -45,6 +46,7 @@ __all__ = [
     "StreamEnded",
     "StreamFailed",
     "StreamReset",
+    "Traffic",
     "TrailersReceived",
     "WireSettings",
 ]

@@ -10,7 +10,6 @@ what may be sent now. Nothing here waits, asks the time, or draws a random numbe
 A stream lives from its first HEADERS until it is closed on the wire *and* released by the driver. So the driver always
 finds the stream that an event names, unread bytes are accounted for until nobody can read them, and a server counts a
 stream until its handler has ended, not only until the peer resets it (CVE-2023-44487).
-
 Source: RFC 9113; gRPC over HTTP/2. Left out on purpose: push, priorities, upgrade.
 """
 
@@ -43,6 +42,7 @@ from orbit_net.wire.reader import FrameReader
 from orbit_net.wire.receiver import Receiver
 from orbit_net.wire.settings import PeerSettings, WireSettings
 from orbit_net.wire.stream import END, Stream
+from orbit_net.wire.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,7 @@ class Connection:
         self.peer = PeerSettings(peer_is_client=not client)
         self.streams: dict[int, Stream] = {}
         self.open_streams = 0
+        self.traffic = Traffic()
         self.next_stream_id = 1
         self.last_peer_stream_id = 0
         self.highest_peer_stream_id = 0
@@ -104,8 +105,7 @@ class Connection:
         if client:
             self.outbox.control(PREFACE)
         self.outbox.control(settings_frame(self.settings.pairs(client=client)))
-        extra = self.settings.connection_window - DEFAULT_WINDOW
-        if extra:
+        if extra := self.settings.connection_window - DEFAULT_WINDOW:
             self.outbox.control(window_update_frame(0, extra))
 
     # --- what the network says -------------------------------------------------------------------
@@ -195,6 +195,7 @@ class Connection:
             stream.tail = END
         outbox = self.outbox
         outbox.data_size += size
+        self.traffic.messages_sent += 1
         if not stream.queued:
             outbox.schedule(stream)
         return stream.out_size <= self.settings.send_high_water
@@ -347,12 +348,14 @@ class Connection:
         stream = Stream(stream_id, self.peer.initial_window, self.stream_window, self.settings.max_message)
         self.streams[stream_id] = stream
         self.open_streams += 1
+        self.traffic.opened += 1
         return stream
 
     def abandon(self, stream: Stream) -> None:
-        """End both directions at once, without a frame."""
+        """End both directions at once, without a frame; that is a failure unless the response was complete."""
         if stream.closed:
             return
+        self.traffic.failed += not (self.client and stream.receive_phase is Phase.DONE)
         self.outbox.drop(stream)
         stream.send_phase = stream.receive_phase = Phase.DONE
         stream.deaf = True

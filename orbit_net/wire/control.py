@@ -170,6 +170,7 @@ class ControlFrames:
         if connection.goaway_received is not None and last > connection.goaway_received:
             raise RemoteProtocolError("GOAWAY with a higher id than the one before")
         connection.goaway_received = last
+        connection.traffic.goaway = error_code
         if connection.client:
             self._fail_unprocessed(last)
         self._receiver.events.append(GoAwayReceived(last, error_code, data[start + 8 : end]))

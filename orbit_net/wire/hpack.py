@@ -73,11 +73,12 @@ class HeaderBlock:
 
     ``pseudo`` holds the fields whose names begin with a colon, ``fields`` the others in order; ``fault`` says what
     makes the list malformed (RFC 9113 §8.2), or is None. ``encoding`` is that of compressed messages, None for
-    ``identity`` too, ``content_length`` the size of the body where the peer gave it. ``parsed`` is for the layer above:
-    equal blocks are the same object while the table is unchanged, so what was concluded from one holds for the next.
+    ``identity`` too, ``content_length`` the size of the body where the peer gave it, ``ok`` whether ``grpc-status`` is
+    0. ``parsed`` is for the layer above: equal blocks are the same object while the table is unchanged, so what was
+    concluded from one holds for the next.
     """
 
-    __slots__ = ("content_length", "encoding", "fault", "fields", "parsed", "pseudo", "size")
+    __slots__ = ("content_length", "encoding", "fault", "fields", "ok", "parsed", "pseudo", "size")
 
     def __init__(self, fields: Sequence[Field], size: int) -> None:
         self.size = size
@@ -88,6 +89,7 @@ class HeaderBlock:
         self.content_length: int | None = None
         for name, value in fields:
             self._add(name, value)
+        self.ok = self.get(b"grpc-status") == b"0"
         encoding = self.get(b"grpc-encoding")
         self.encoding = None if encoding in (None, b"identity") else encoding.decode("latin-1")
 

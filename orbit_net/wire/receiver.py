@@ -275,6 +275,8 @@ class Receiver:
             self.events.append(StreamFailed(stream.id, Status.INTERNAL, text))
         else:
             self.events.append(TrailersReceived(stream.id, block))
+            if not block.ok:
+                self._connection.traffic.refused += 1
         self._half_closed(stream)
 
     # --- errors, for the control frames too ------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 
 from checkpoints import at_every_checkpoint
 from echo import Echo, EchoStub, RawCodec
-from memory import MemoryNetwork, in_memory
+from memory import MemoryConnector, in_memory
 from orbit_net.client import Channel
 from orbit_net.server import Server
 from settle import assert_no_leaks, connections_of
@@ -260,7 +260,7 @@ async def test_leaving_the_channel():
     async def one(knife):
         arm = anyio.Event()
         async with Server([Echo()], codec=RawCodec()) as server, anyio.create_task_group() as tasks:
-            network = MemoryNetwork(tasks, server.serve_stream)
+            network = MemoryConnector(tasks, server.serve_stream)
             channel = Channel("memory:1", codec=RawCodec(), connector=network)
 
             async def block():

@@ -8,26 +8,17 @@ import pytest
 
 import orbit_net.client.pool as pool_module
 from echo import Echo, EchoStub, RawCodec
-from memory import HANG, memory_pair
+from memory import HANG
 from orbit_net.client import BreakerPolicy, BreakerState, ConnectionPool, TransportConfig
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError, RpcError
 from orbit_net.server import Server, ServerSettings, current_call
 from orbit_net.status import Status
+from orbit_net.testing import MemoryNetwork, VirtualClock
 from settle import until
 
 pytestmark = pytest.mark.anyio
 
 ONE, TWO = "node1:50051", "node2:50051"
-
-
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self):
-        self.now = 1_000.0
-
-    def __call__(self):
-        return self.now
 
 
 class Gated(Echo):
@@ -43,24 +34,6 @@ class Gated(Echo):
         return request
 
 
-class Network:
-    """Connects any endpoint to one server; ``down`` are endpoints that refuse. Counts by endpoint."""
-
-    def __init__(self, tasks, server):
-        self.connects = []
-        self.down = set()
-        self._tasks = tasks
-        self._server = server
-
-    async def __call__(self, endpoint):
-        self.connects.append(endpoint)
-        if endpoint in self.down:
-            raise OSError("nobody home")
-        ours, theirs = memory_pair()
-        self._tasks.start_soon(self._server.serve_stream, theirs)
-        return ours
-
-
 @asynccontextmanager
 async def pooled(service=None, config=None, *, settings=None, **options):
     """Give ``(pool, network)``; the time stands still unless ``clock`` is given."""
@@ -69,9 +42,11 @@ async def pooled(service=None, config=None, *, settings=None, **options):
             Server([service or Echo()], codec=RawCodec(), settings=settings) as server,
             anyio.create_task_group() as tasks,
         ):
-            network = Network(tasks, server)
-            options.setdefault("clock", Clock())
-            async with ConnectionPool(config, codec=RawCodec(), connector=network, **options) as pool:
+            network = MemoryNetwork(tasks)
+            for endpoint in (ONE, TWO):
+                network.serve(endpoint, server.serve_stream)
+            options.setdefault("clock", VirtualClock(1_000.0))
+            async with ConnectionPool(config, codec=RawCodec(), connector=network.connect, **options) as pool:
                 yield pool, network
             server.close()
 
@@ -131,7 +106,7 @@ async def test_a_further_connection_only_when_full():
 
 async def test_statistics():
     """Requests, errors and the moving average of the latency, in all and for each endpoint and connection."""
-    clock = Clock()
+    clock = VirtualClock(1_000.0)
 
     class Slow(Echo):
         async def unary(self, request):
@@ -181,7 +156,7 @@ async def test_what_is_no_error():
 
 async def test_streams_do_not_count_as_latency():
     """How long a stream of replies stays open says nothing about latency."""
-    clock = Clock()
+    clock = VirtualClock(1_000.0)
     async with pooled(clock=clock) as (pool, _):
         async with (await stub_of(pool)).chat() as call:
             await call.send_message(b"x", end=True)
@@ -193,7 +168,7 @@ async def test_streams_do_not_count_as_latency():
 
 async def test_cleaning_up():
     """Idle connections are closed, busy ones are not, and the next call makes a new one."""
-    clock, service = Clock(), Gated()
+    clock, service = VirtualClock(1_000.0), Gated()
     async with pooled(service, clock=clock) as (pool, network):
         one, two = await stub_of(pool), await stub_of(pool, TWO)
         async with anyio.create_task_group() as tasks:
@@ -218,7 +193,7 @@ async def test_cleaning_up_by_itself(monkeypatch):
     """The pool closes idle connections in the background; the interval is five minutes, the idle time ten."""
     assert (pool_module.CLEANUP_INTERVAL, pool_module.MAX_IDLE) == (300, 600)
     monkeypatch.setattr(pool_module, "CLEANUP_INTERVAL", 0.01)
-    clock = Clock()
+    clock = VirtualClock(1_000.0)
     async with pooled(clock=clock) as (pool, _):
         await (await stub_of(pool)).unary(b"x")
         clock.now += 599
@@ -237,7 +212,7 @@ async def test_cleaning_up_by_itself(monkeypatch):
 
 async def test_the_maximum_age():
     """After an hour a connection takes no more calls; those that it has go on."""
-    clock, service = Clock(), Gated()
+    clock, service = VirtualClock(1_000.0), Gated()
     async with pooled(service, clock=clock) as (pool, network):
         stub = await stub_of(pool)
         async with anyio.create_task_group() as tasks:
@@ -254,7 +229,7 @@ async def test_the_maximum_age():
 
 async def test_forgotten_endpoints():
     """What was not used for an hour is not remembered, and works all the same when it is used again."""
-    clock = Clock()
+    clock = VirtualClock(1_000.0)
     async with pooled(clock=clock) as (pool, _):
         stub = await stub_of(pool)
         await stub.unary(b"x")
@@ -340,14 +315,14 @@ async def test_the_connect_timeout():
 
 async def test_the_circuit():
     """Failures in a row isolate an endpoint, a probe brings it back, and other endpoints do not notice."""
-    clock = Clock()
+    clock = VirtualClock(1_000.0)
     policy = BreakerPolicy(failures=2, isolation=10, probes=1)
     config = TransportConfig(retry_attempts=0, retry_backoff_initial=0.001)
     async with pooled(config=config, breaker=policy, clock=clock) as (pool, network):
         network.down.add(ONE)
         stub = await stub_of(pool)
         for _ in range(2):
-            with pytest.raises(RpcError, match="nobody home"):
+            with pytest.raises(RpcError, match="nobody listens"):
                 await stub.unary(b"x")
         tried = len(network.connects)
         with pytest.raises(RpcError, match="the circuit to node1:50051 is open") as raised:
@@ -387,7 +362,7 @@ async def test_without_a_circuit_breaker():
         network.down.add(ONE)
         stub = await stub_of(pool)
         for _ in range(10):
-            with pytest.raises(RpcError, match="nobody home"):
+            with pytest.raises(RpcError, match="nobody listens"):
                 await stub.unary(b"x")
         assert (await pool.get_stats()).endpoints[ONE].breaker is None
 

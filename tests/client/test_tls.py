@@ -9,7 +9,7 @@ import pytest
 from anyio.streams.tls import TLSListener, TLSStream
 
 from echo import Echo, EchoStub, RawCodec
-from memory import HANG, MemoryNetwork, memory_pair
+from memory import HANG, MemoryConnector, memory_pair
 from orbit_net.client import BackoffPolicy, Channel, ChannelSettings, TlsConfig
 from orbit_net.errors import ConfigurationError, ConnectError, RpcError
 from orbit_net.net import Credentials, TlsStream
@@ -124,7 +124,7 @@ async def test_a_connector(site):
             Server([Echo()], codec=RawCodec(), tls=site.for_server()) as server,
             anyio.create_task_group() as tasks,
         ):
-            network = MemoryNetwork(tasks, server.serve_stream)
+            network = MemoryConnector(tasks, server.serve_stream)
             async with Channel("localhost:1", codec=RawCodec(), connector=network, tls=site.for_client()) as channel:
                 data = bytes(3_000_000)
                 assert await EchoStub(channel).unary(data) == data

@@ -34,8 +34,11 @@ def test_protoc_runs_the_plugin(protos: Path, tmp_path: Path, generated: dict[st
     """protoc with the plugin writes the same text as orbit-net gen, under the module name that is asked for."""
     done = _protoc(protos, tmp_path, "--orbit_net_opt=module=stubs")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")] == ["acme/shop/v1/stubs.py"]
-    assert (tmp_path / "acme/shop/v1/stubs.py").read_text("utf-8") == generated["acme/shop/v1/services.py"]
+    names = ["acme/shop/v1/stubs.py", "acme/shop/v1/stubs_descriptors.py"]
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.py")) == names
+    stubs, descriptors = ((tmp_path / name).read_text("utf-8") for name in names)
+    assert stubs.replace("stubs_descriptors", "services_descriptors") == generated["acme/shop/v1/services.py"]
+    assert descriptors == generated["acme/shop/v1/services_descriptors.py"]
 
 
 def test_protoc_shows_errors_of_the_plugin(protos: Path, tmp_path: Path) -> None:
@@ -124,6 +127,12 @@ def test_module_behind_a_package() -> None:
     )
 
 
+def test_descriptors_behind_a_package() -> None:
+    """So is the module of descriptors."""
+    response = _generate(_file("M", Do=".a.M"), _file("N", package="a.services_descriptors"))
+    assert "would hide behind the package a.services_descriptors;" in response.error
+
+
 def test_package_that_python_cannot_import() -> None:
     """A message from another package with a keyword in its name is refused."""
     response = _generate(_file("M", Do=".b.class.N"), _file("N", package="b.class"))
@@ -143,7 +152,7 @@ def test_only_the_files_asked_for() -> None:
 
 def test_without_a_package() -> None:
     """Services of a file without a package go to the top, with routes that have no package either."""
-    [file] = _generate(_file("M", package="", Do=".M")).file
-    assert file.name == "services.py"
+    file, descriptors = _generate(_file("M", package="", Do=".M")).file
+    assert (file.name, descriptors.name) == ("services.py", "services_descriptors.py")
     assert "from . import M\n" in file.content
     assert '"/Svc/Do"' in file.content

@@ -1,4 +1,4 @@
-"""grpclib's reflection service runs unmodified on our server."""
+"""grpclib's reflection service runs unmodified on our server, and ours describes services of grpclib's plugin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from grpclib.const import Status
 from grpclib.reflection.service import ServerReflection
 
 from orbit_net.client import Channel
+from orbit_net.reflection import Reflection
 from orbit_net.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +47,23 @@ async def test_reflection(plugin, version):
             assert (await ask(file_containing_symbol="no.Such")).error_response.error_code == Status.NOT_FOUND.value
             await stream.end()
             assert await stream.recv_message() is None
+
+
+async def test_ours_describes_services_of_grpclibs_plugin(plugin):
+    """A service without descriptors of its own is described in full by those of its messages of google.protobuf."""
+    reflection = Reflection([_relay(plugin)])
+    assert "relay.v1.Relay" in reflection.names
+    for symbol in ("relay.v1.Relay", "relay.v1.Relay.Say", "relay.v1.Note", "relay.v1.Reply.NotesEntry"):
+        assert reflection.index.defining(symbol) == "relay/v1/relay.proto"
+    [data] = reflection.index.with_imports("relay/v1/relay.proto", set())
+    assert FileDescriptorProto.FromString(data).service[0].name == "Relay"
+
+
+async def test_ours_names_services_of_betterproto(relay):
+    """Of services that betterproto's compilers made, only the names are known."""
+
+    class Relay(relay.RelayBase): ...
+
+    reflection = Reflection([Relay()])
+    assert "relay.v1.Relay" in reflection.names
+    assert reflection.index.defining("relay.v1.Relay") is None

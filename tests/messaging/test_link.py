@@ -7,11 +7,12 @@ from random import Random
 import anyio
 import pytest
 
-from cluster import FAST, Ledger, Wires, cluster
+from cluster import FAST, Ledger, cluster
 from orbit_net.errors import ConfigurationError, ConnectError, ConnectionLost, OrbitTimeout
 from orbit_net.messaging import Link, LinkSettings
 from orbit_net.messaging.question import Awaited
 from orbit_net.model import AddressableReference, InfoRequest, Invocation, Message, NodeId, StringKey
+from orbit_net.testing import MemoryNetwork
 from settle import until
 
 pytestmark = pytest.mark.anyio
@@ -99,7 +100,7 @@ async def raw_link(accept, ask, **settings):
     """Run ``ask(link)`` against whatever ``accept`` does with the connections."""
     with anyio.fail_after(18):
         async with anyio.create_task_group() as tasks:
-            wires = Wires(tasks)
+            wires = MemoryNetwork(tasks)
             wires.serve("peer:1", accept)
             options = LinkSettings(timeout=10.0, connect_timeout=0.05, backoff=FAST.backoff, **settings)
             link = Link(

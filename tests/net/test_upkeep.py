@@ -80,6 +80,7 @@ async def test_a_ping_without_an_answer_ends_the_connection(link):
     await started(connection, peer)
     stream = connection.open_stream(REQUEST)
     await next_ping(peer)
+    assert connection.wire.traffic.keepalives == 1
     await until(lambda: stream.failure is not None)
     assert stream.failure.status is Status.UNAVAILABLE
     assert stream.failure.message == "keepalive: the peer did not answer a ping within 0.05 s"

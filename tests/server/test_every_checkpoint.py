@@ -5,7 +5,7 @@ import pytest
 
 from checkpoints import Knife, at_every_checkpoint
 from echo import Echo, EchoStub, RawCodec
-from memory import MemoryNetwork, in_memory
+from memory import MemoryConnector, in_memory
 from orbit_net.client import Channel
 from orbit_net.errors import RpcError
 from orbit_net.server import Server
@@ -90,14 +90,14 @@ async def test_serve_stream():
                 else:
                     await knife(server.serve_stream, stream)
 
-            network = MemoryNetwork(tasks, accept)
+            network = MemoryConnector(tasks, accept)
             async with Channel("memory:1", codec=RawCodec(), connector=network) as channel:
                 with pytest.raises(RpcError):
                     while True:
                         await EchoStub(channel).unary(b"x")
                 await until(lambda: not server._connections)
                 await assert_no_leaks(server)
-                other = MemoryNetwork(tasks, server.serve_stream)
+                other = MemoryConnector(tasks, server.serve_stream)
                 async with Channel("memory:2", codec=RawCodec(), connector=other) as second:
                     assert await EchoStub(second).unary(b"x") == b"x"
             tasks.cancel_scope.cancel()
@@ -155,7 +155,7 @@ async def test_leaving_the_server():
         ended.clear()
         async with anyio.create_task_group() as tasks:
             server = Server([Endless()], codec=RawCodec())
-            network = MemoryNetwork(tasks, server.serve_stream)
+            network = MemoryConnector(tasks, server.serve_stream)
             async with Channel("memory:1", codec=RawCodec(), connector=network) as channel:
 
                 async def block():

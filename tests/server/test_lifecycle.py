@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from echo import Echo, EchoStub, RawCodec
-from memory import MemoryNetwork, in_memory
+from memory import MemoryConnector, in_memory
 from orbit_net.client import Channel
 from orbit_net.errors import ConfigurationError, RpcError
 from orbit_net.server import Server, stop_on_signals
@@ -93,7 +93,7 @@ async def test_a_drain_under_load():
         Server([Echo()], codec=RawCodec()) as new,
         anyio.create_task_group() as tasks,
     ):
-        networks = [MemoryNetwork(tasks, old.serve_stream), MemoryNetwork(tasks, new.serve_stream)]
+        networks = [MemoryConnector(tasks, old.serve_stream), MemoryConnector(tasks, new.serve_stream)]
         current = [networks[0]]
 
         async def connector():

@@ -5,51 +5,16 @@ from typing import ClassVar
 
 import anyio
 
-from memory import memory_pair
 from orbit_net.client import BackoffPolicy
 from orbit_net.directory import StaticNodeResolver
-from orbit_net.errors import ConnectError, InvocationFailed
+from orbit_net.errors import InvocationFailed
 from orbit_net.messaging import ActorNode, LinkSettings, idempotent
 from orbit_net.model import NodeCapabilities, NodeId, NodeInfo
 from orbit_net.server import Server
+from orbit_net.testing import MemoryNetwork
 
 FAST = LinkSettings(timeout=10.0, backoff=BackoffPolicy(initial=0.001, maximum=0.02))
 """Backoff for tests: in memory, a peer is back at once or not at all."""
-
-
-class Wires:
-    """A network of servers by target; ``cut`` ends the streams that are open, ``down`` refuses new ones."""
-
-    def __init__(self, tasks):
-        self._tasks = tasks
-        self._accept = {}
-        self.streams = []
-        self.down = set()
-
-    def serve(self, target, accept):
-        """Let ``accept(stream)`` have the connections to ``target``."""
-        self._accept[target] = accept
-
-    async def connect(self, target):
-        """Connect, as a connector does."""
-        if target in self.down or target not in self._accept:
-            raise ConnectError(f"nobody listens at {target}")
-        ours, theirs = memory_pair()
-        self.streams.append((ours, theirs))
-        self._tasks.start_soon(self._accept[target], theirs)
-        return ours
-
-    async def close(self):
-        """Break what is open and refuse everything from now on: a server may be cancelled before it has begun."""
-        self._accept.clear()
-        await self.cut()
-
-    async def cut(self):
-        """Break every open connection."""
-        streams, self.streams = self.streams, []
-        for pair in streams:
-            for end in pair:
-                await end.aclose()
 
 
 class Ledger:
@@ -107,7 +72,7 @@ async def cluster(*names, actor=Ledger, hang=18.0, settings=FAST, **options):
     ]
     with anyio.fail_after(hang):
         async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
-            wires = Wires(tasks)
+            wires = MemoryNetwork(tasks)
             nodes = []
             for info in infos:
                 directory = StaticNodeResolver(infos, local=info.id)

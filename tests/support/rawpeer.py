@@ -16,7 +16,7 @@ from hyperframe.frame import (
 )
 
 from echo import Echo, EchoStub, RawCodec
-from memory import HANG, MemoryNetwork, memory_pair
+from memory import HANG, MemoryConnector, memory_pair
 from orbit_net.client import Channel
 from orbit_net.server import Server
 
@@ -201,7 +201,7 @@ async def scripted(script, *, settings=None, **options):
 
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
-            network = MemoryNetwork(tasks, accept)
+            network = MemoryConnector(tasks, accept)
             async with Channel(
                 "memory:1", codec=RawCodec(), connector=network, settings=settings, **options
             ) as channel:

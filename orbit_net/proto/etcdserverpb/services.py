@@ -229,6 +229,12 @@ class AuthBase(Service):
             ),
         }
 
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES
+
 
 class KvStub(Stub):
     """Reads and writes keys."""
@@ -349,6 +355,12 @@ class KvBase(Service):
                 self._unary_unary(self.txn), Cardinality.UNARY_UNARY, TxnRequest, TxnResponse
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES
 
 
 class LeaseStub(Stub):
@@ -478,6 +490,12 @@ class LeaseBase(Service):
             ),
         }
 
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES
+
 
 class WatchStub(Stub):
     """Tells what happens to keys."""
@@ -518,3 +536,9 @@ class WatchBase(Service):
                 self._stream_stream(self.watch), Cardinality.STREAM_STREAM, WatchRequest, WatchResponse
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES

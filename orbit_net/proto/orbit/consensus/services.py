@@ -158,3 +158,9 @@ class RaftConsensusBase(Service):
                 AppendEntriesResponseProto,
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES

@@ -100,6 +100,12 @@ class ConnectionServiceBase(Service):
             ),
         }
 
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES
+
 
 class HealthServiceStub(Stub):
     """Tells the health of the services of a node."""
@@ -170,3 +176,9 @@ class HealthServiceBase(Service):
                 self._unary_stream(self.watch), Cardinality.UNARY_STREAM, HealthCheckRequest, HealthCheckResponse
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES

@@ -168,3 +168,9 @@ class TransactionServiceBase(Service):
                 TransactionStatusResponse,
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES

@@ -114,3 +114,9 @@ class HealthBase(Service):
                 self._unary_stream(self.watch), Cardinality.UNARY_STREAM, HealthCheckRequest, HealthCheckResponse
             ),
         }
+
+    def __descriptors__(self) -> tuple[bytes, ...]:
+        """Return the descriptors of the files that define the service."""
+        from .services_descriptors import FILES
+
+        return FILES
