@@ -4,13 +4,13 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from cluster import Wires
 from orbit_net.client import ConnectionPool, TransportConfig
 from orbit_net.directory import StaticNodeResolver
 from orbit_net.errors import TransactionRefused
 from orbit_net.model import AddressableReference, NodeCapabilities, NodeId, NodeInfo, StringKey
 from orbit_net.proto.orbit.transactions.services import TransactionServiceBase
 from orbit_net.server import Server
+from orbit_net.testing import MemoryNetwork
 from orbit_net.transactions import ParticipantConfig, TransactionConfig, TransactionNode
 
 FAST = TransactionConfig(timeout=5.0, completion_timeout=5.0, resend_initial=0.02, resend_max=0.2)
@@ -66,7 +66,7 @@ class Bank:
 
     def __init__(self, names, tasks, logs, legacy, options):
         self.infos = [NodeInfo(NodeId(name), name, 1, NodeCapabilities((f"Account-{name}",))) for name in names]
-        self.wires = Wires(tasks)
+        self.wires = MemoryNetwork(tasks)
         self.nodes = {}
         self._logs = logs
         self._legacy = legacy

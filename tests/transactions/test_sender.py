@@ -7,7 +7,6 @@ import pytest
 from grpclib.exceptions import GRPCError
 
 import orbit_net.client.pool as pool_module
-from cluster import Wires
 from memory import HANG
 from orbit_net.client import BreakerPolicy, ConnectionPool, TransportConfig
 from orbit_net.directory import StaticNodeResolver
@@ -25,6 +24,7 @@ from orbit_net.proto.orbit.transactions import BroadcastMessageResponse, Transac
 from orbit_net.proto.orbit.transactions.services import TransactionServiceBase
 from orbit_net.server import Server, current_call
 from orbit_net.status import Status
+from orbit_net.testing import MemoryNetwork
 from orbit_net.transactions import (
     Abort,
     Acknowledge,
@@ -99,7 +99,7 @@ async def sending(config=QUICK, breaker=None, **services):
     infos = [NodeInfo(NodeId(name), name, 1, NodeCapabilities((f"Account-{name}",))) for name in (*services, "gone")]
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
-            wires = Wires(tasks)
+            wires = MemoryNetwork(tasks)
             async with anyio.create_task_group() as servers:
                 started = anyio.Event()
                 stop = anyio.Event()
