@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from certificates import Site
-
 pytestmark = pytest.mark.once
 
 README = Path(__file__).parents[2] / "README.md"
-SERVER, CLIENT, *OTHERS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+SERVER, CLIENT = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def test_the_client_talks_to_the_server(tmp_path):
@@ -39,15 +37,3 @@ def test_the_client_talks_to_the_server(tmp_path):
         if server.poll() is None:
             server.kill()
         server.wait()
-
-
-@pytest.mark.parametrize("number", range(len(OTHERS)))
-def test_every_other_program(number, tmp_path):
-    """Each further program of the README runs by itself, the certificates that it may name beside it."""
-    site = Site(tmp_path)
-    site.server.write(tmp_path, "node")
-    (tmp_path / "program.py").write_text(OTHERS[number], "utf-8")
-    done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=15, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
