@@ -6,7 +6,7 @@ from math import inf
 import anyio
 
 from echo import EchoStub, RawCodec
-from memory import MemoryNetwork, memory_pair
+from memory import MemoryConnector, memory_pair
 from orbit_net.client import Channel
 from orbit_net.client.subchannel import Connectivity, Subchannel
 from orbit_net.server import Server
@@ -113,7 +113,7 @@ async def backends(*services, latency=None, **options):
             async def serve(stream, server=server):
                 await server.serve_stream(stream)
 
-            network = MemoryNetwork(tasks, serve)
+            network = MemoryConnector(tasks, serve)
 
             async def connect(serve=serve):
                 ours, theirs = slow_line(tasks, latency)
