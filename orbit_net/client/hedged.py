@@ -271,7 +271,7 @@ class HedgedAttempt(Attempt):
         elif lane.healthy:
             self.tally.add(cancelled=1)
         lane.stream = None
-        stream.connection.forsake(stream, self._answered_late)
+        stream.connection.forsaken.add(stream, self._answered_late)
 
     def _answered_late(self, trailers: HeaderBlock) -> None:
         if outcome_of(trailers).status is Status.OK:

@@ -19,6 +19,7 @@ from h2.errors import ErrorCodes
 
 from orbit_net.errors import ConnectionLost, InternalError, OrbitError
 from orbit_net.net.delivery import Delivery
+from orbit_net.net.forsaken import Forsaken
 from orbit_net.net.socket import peer_of
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.upkeep import Upkeep
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, TaskGroup
 
     from orbit_net.net.upkeep import UpkeepSettings
-    from orbit_net.wire.hpack import Field, HeaderBlock, HeaderTemplate
+    from orbit_net.wire.hpack import Field, HeaderTemplate
 
 __all__ = ["Connection"]
 
@@ -46,8 +47,6 @@ _FLUSH: Final = 5.0
 """Seconds that the last frames may take to leave."""
 _STALL: Final = 20.0
 """Seconds that a peer may go on asking without reading the answers."""
-_FORSAKEN: Final = 1_024
-"""Abandoned streams of a connection whose late answers are told of; most have none, and stay until others come."""
 _LAST_WORDS: Final = 0.5
 """Seconds in which the reader may find out why the writer failed: an alert of TLS comes before the reset."""
 
@@ -90,7 +89,7 @@ class Connection:
         self.on_change = on_change
         self._transport = transport
         self._streams: dict[int, Stream] = {}
-        self._forsaken: dict[int, Callable[[HeaderBlock], None]] = {}
+        self.forsaken = Forsaken(self.wire)
         self.writer = Writer(self.wire, transport, self._streams)
         self.wake_writer = self.writer.wake
         self.deliver = Delivery(self, self._streams, on_request).deliver
@@ -255,26 +254,6 @@ class Connection:
             self.close()
         elif self.on_change is not None:
             self.on_change()
-
-    def forsake(self, stream: Stream, on_answer: Callable[[HeaderBlock], None]) -> None:
-        """Release a stream that nobody wants, and call ``on_answer(trailers)`` if the peer had answered it already.
-
-        The call comes from the reader and must not block. It is about the last 1,024 streams of the connection.
-        """
-        still_open = not stream.ended and stream.failure is None
-        stream.release()
-        if still_open:
-            if len(self._forsaken) >= _FORSAKEN:
-                self.answered_late(next(iter(self._forsaken)), None)
-            self._forsaken[stream.id] = on_answer
-            self.wire.receiver.awaited.add(stream.id)
-
-    def answered_late(self, stream_id: int, block: HeaderBlock | None) -> None:
-        """Tell of the answer to a forsaken stream; None forgets the stream."""
-        self.wire.receiver.awaited.discard(stream_id)
-        on_answer = self._forsaken.pop(stream_id, None)
-        if on_answer is not None and block is not None:
-            on_answer(block)
 
     @property
     def attributes(self) -> TypedAttributeProvider:

@@ -110,7 +110,7 @@ class Delivery:
             case PingAcknowledged(opaque):
                 self._connection.answered(opaque)
             case LateTrailers(stream_id, block):
-                self._connection.answered_late(stream_id, block)
+                self._connection.forsaken.answered(stream_id, block)
 
     def _fail_stream(self, stream_id: int, failure: Failure) -> None:
         stream = self._streams.get(stream_id)
