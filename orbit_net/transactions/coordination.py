@@ -34,6 +34,8 @@ __all__ = ["CoordinatorCore", "CoordinatorStep"]
 
 CoordinatorStep: TypeAlias = Step[DecisionRecord]
 
+_SUPERSEDED: Final = 256
+"""Timers that count no more and are kept, beside one for each transaction, until they are cleared away."""
 _REMEMBERED: Final = 1_000
 """Ended transactions whose end can still be asked for."""
 
@@ -174,9 +176,21 @@ class CoordinatorCore:
     def due(self) -> float | None:
         """Return when :meth:`tick` has something to do, or None while there is nothing."""
         timers = self._timers
-        while timers and (timers[0][2].due != timers[0][0] or timers[0][2].id not in self.transactions):
+        while timers and not self._counts(timers[0]):
             heapq.heappop(timers)
         return timers[0][0] if timers else None
+
+    def _counts(self, timer: tuple[float, int, Transaction]) -> bool:
+        """Whether a timer is not superseded by a later one, or by the end of its transaction."""
+        due, _, transaction = timer
+        return transaction.due == due and transaction.id in self.transactions
+
+    def _set_timer(self, transaction: Transaction) -> None:
+        heapq.heappush(self._timers, (transaction.due, next(self._order), transaction))
+        # Those of a minute hence would hold what has ended long ago.
+        if len(self._timers) > 2 * len(self.transactions) + _SUPERSEDED:
+            self._timers = [timer for timer in self._timers if self._counts(timer)]
+            heapq.heapify(self._timers)
 
     def tick(self, now: float) -> CoordinatorStep:
         """Let time pass: give up what is late, and repeat what was not answered."""
@@ -274,11 +288,11 @@ class CoordinatorCore:
     def _again(self, transaction: Transaction, now: float) -> None:
         transaction.delay = min(transaction.delay * 2, self.config.resend_max)
         transaction.resend = now + transaction.delay
-        heapq.heappush(self._timers, (transaction.due, next(self._order), transaction))
+        self._set_timer(transaction)
 
     def _add(self, transaction: Transaction) -> None:
         self.transactions[transaction.id] = transaction
-        heapq.heappush(self._timers, (transaction.due, next(self._order), transaction))
+        self._set_timer(transaction)
 
     def _make_room(self) -> None:
         """Have room for one more. What is aborting can be forgotten: those who still wait will ask."""

@@ -184,8 +184,9 @@ class TransactionCoordinator:
         Either way it is decided, and those that are missing are told until they have it. Raises
         :class:`TransactionAborted` when nothing of it takes effect, for a participant said no, could not be reached,
         or was late; whoever can be reached has been told by then. Raises :class:`TransactionInDoubt` when the log
-        failed or the coordinator stopped, :class:`TransactionError` when a participant claims that it cannot do what
-        it had voted for, and :class:`TransactionRefused` when there is nothing to commit or it was asked before.
+        failed or hangs or the coordinator stopped, :class:`TransactionError` when a participant claims that it cannot
+        do what it had voted for, and :class:`TransactionRefused` when there is nothing to commit or it was asked
+        before.
         Cancellation aborts a transaction that is not decided.
         """
         await anyio.lowlevel.checkpoint()
@@ -194,9 +195,12 @@ class TransactionCoordinator:
         waiter = self._waiters[transaction_id] = Waiter(transaction_id)
         self._do(step)
         try:
-            await waiter.decided.wait()
-            with anyio.move_on_after(self.config.completion_timeout):
-                await waiter.finished.wait()
+            patience = self.config.completion_timeout
+            # The core decides in time; only a disk that hangs can take longer.
+            with anyio.move_on_after(self._core.transactions[transaction_id].timeout + patience):
+                await waiter.decided.wait()
+                with anyio.move_on_after(patience):
+                    await waiter.finished.wait()
         finally:
             self._waiters.pop(transaction_id, None)
             if not waiter.decided.is_set():

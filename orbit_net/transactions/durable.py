@@ -79,6 +79,7 @@ class DurableParticipants:
         self._tasks: TaskGroup | None = None
         self._serving = False
         self._flying: set[tuple[type, TransactionId, AddressableReference | None]] = set()
+        self._missing: set[NodeId] = set()
 
     def register(self, actor_type: str, behaviour: Behaviour) -> None:
         """Have the actors of a type take part. Raises :class:`ConfigurationError` for a type that is registered."""
@@ -230,14 +231,21 @@ class DurableParticipants:
             with detached():
                 reply = await sender.send_message(coordinator_of(node), message, node=node, timeout=_PATIENCE)
         except Exception as error:  # noqa: BLE001 - whatever a sender raises, it is said again later
-            # A coordinator that the directory does not know is not down but missing: somebody has to know.
-            level = logging.WARNING if isinstance(error, ClusterError) else logging.DEBUG
-            _log.log(level, "%s did not reach %s: %r", type(message).__name__, node, error)
+            self._not_reached(node, message, error)
             return
         finally:
             self._flying.discard(flight)
+        self._missing.discard(node)
         if isinstance(reply, StatusResponse):
             self._do(self._core.told(reply.transaction_id, reply.state, anyio.current_time()))
+
+    def _not_reached(self, node: NodeId, message: TransactionMessage, error: Exception) -> None:
+        """Note it. One that the directory does not know is not down but missing: somebody has to know, once."""
+        missing = isinstance(error, ClusterError) and node not in self._missing
+        if missing:
+            self._missing.add(node)
+        level = logging.WARNING if missing else logging.DEBUG
+        _log.log(level, "%s did not reach %s: %r", type(message).__name__, node, error)
 
     def __repr__(self) -> str:
         state = "failed" if self.failure is not None else "serving" if self._serving else "closed"

@@ -15,10 +15,11 @@ from benchmarks.machine import this_machine
 from orbit_net.client import TransportConfig
 from orbit_net.directory import StaticNodeResolver
 from orbit_net.model import NodeId
+from orbit_net.server import Server
 from orbit_net.transactions import MemoryLog, SqliteLog, TransactionConfig, TransactionNode
 from txcluster.bank import account, move
 from txcluster.cluster import Cluster
-from txcluster.node import infos
+from txcluster.node import NODE_PORT, infos
 
 _HEAD = (
     "| loop | logs | participants | transactions at a time | transactions/s | p50 ms | p99 ms "
@@ -61,7 +62,7 @@ async def _measure(
 ) -> None:
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
-            Cluster(participants, directory, backend, accounts=max(_AT_A_TIME), remember=0)
+            Cluster(participants, directory, backend, accounts=max(_AT_A_TIME), remember=0, guest="coordinator")
         )
         log = MemoryLog() if directory is None else SqliteLog(directory / "decisions.db")
         coordinator = TransactionNode(
@@ -72,6 +73,8 @@ async def _measure(
             transport=TransportConfig(),
         )
         node = await stack.enter_async_context(coordinator)
+        server = await stack.enter_async_context(Server([node.service]))  # for those who ask
+        await server.listen(f"{cluster.guest['coordinator']}:{NODE_PORT}")
         await _load(node, cluster, max(_AT_A_TIME), _WARM_UP)  # connects and compiles
         for number in _AT_A_TIME:
             pids = [process.pid for process in cluster.processes.values()]

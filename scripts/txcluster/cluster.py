@@ -22,10 +22,19 @@ class Cluster:
     """Nodes ``a``, ``b``, ``c`` … on loopback addresses of their own, so that ports never collide."""
 
     def __init__(
-        self, size: int, directory: Path | None, backend: str, *, accounts: int, remember: int = 1_000_000
+        self,
+        size: int,
+        directory: Path | None,
+        backend: str,
+        *,
+        accounts: int,
+        remember: int = 1_000_000,
+        guest: str = "",
     ) -> None:
         net = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
         self.hosts = {chr(ord("a") + number): f"{net}.{number + 1}" for number in range(size)}
+        self.guest = {guest: f"{net}.99"} if guest else {}
+        """A node that is none of these processes, and where they find it."""
         self.accounts = accounts
         self.stubs: dict[str, BankStub] = {}
         self.processes: dict[str, subprocess.Popen[str]] = {}
@@ -60,7 +69,7 @@ class Cluster:
         """Start a node that does not run."""
         directory = "-" if self._directory is None else str(self._directory / name)
         command = [sys.executable, str(_NODE), self._backend, name, directory, str(self.accounts), str(self._remember)]
-        command += [f"{peer}={host}" for peer, host in self.hosts.items()]
+        command += [f"{peer}={host}" for peer, host in (self.hosts | self.guest).items()]
         self.processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     async def wait_started(self, name: str) -> None:

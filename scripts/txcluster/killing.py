@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,8 @@ async def kill_nodes(directory: Path, backend: str, times: int, *, clients: int 
 
 async def _kill(cluster: Cluster, name: str, moment: str) -> None:
     with anyio.fail_after(30):
-        await cluster.stubs[name].having(wait_for_ready=True).arm(moment, timeout=10.0)
+        with suppress(RpcError):  # it may die before it has answered
+            await cluster.stubs[name].having(wait_for_ready=True).arm(moment, timeout=10.0)
         await cluster.wait_died(name)
     cluster.start(name)
     await cluster.wait_started(name)

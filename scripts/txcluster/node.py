@@ -45,7 +45,7 @@ async def run(name: str, directory: str, accounts: int, remember: int, hosts: di
         log=DyingLog(f"{directory}/decisions.db", fuse) if durable else None,
         votes=DyingVoteLog(f"{directory}/votes.db", fuse) if durable else None,
         config=IMPATIENT,
-        participant_config=ParticipantConfig(ask_initial=0.5, ask_max=2.0),
+        participant_config=ParticipantConfig(ask_max=2.0),
         pool=pool,
     )
     node.register(f"Account-{name}", BankAccount(remember))

@@ -311,6 +311,19 @@ def test_limits():
         core.add_operation(third, TransactionOperation("1", A, "add"))
 
 
+def test_timers_of_what_has_ended_are_cleared_away():
+    """Many transactions in a short time leave no heap behind, and the timers that count stay."""
+    core = CoordinatorCore(HERE, CONFIG)
+    _, waiting, _ = begun(A, core=core, now=0.5)
+    for _ in range(2_000):
+        _, identity, _ = begun(A, core=core)
+        vote(core, identity, A)
+        acknowledge(core, identity, A)
+    assert len(core._timers) < 300
+    assert core.due() == 1.5
+    assert core.tick(1.5).now[0].message.transaction_id == waiting
+
+
 def test_what_ended_is_remembered_for_a_while():
     """The last thousand, and no more."""
     core = CoordinatorCore(HERE, CONFIG)

@@ -18,6 +18,7 @@ from orbit_net.transactions import (
     Prepare,
     SqliteLog,
     StateKind,
+    TransactionConfig,
     TransactionCoordinator,
     TransactionId,
     TransactionOperation,
@@ -250,6 +251,21 @@ async def test_nobody_hears_of_a_decision_that_is_not_durable(fails):
             assert repr(coordinator) == "<TransactionCoordinator default:n1 failed, 1 transactions>"
         else:
             assert set(heard) <= {StateKind.COMMITTING, StateKind.COMMITTED}
+
+
+async def test_a_disk_that_hangs():
+    """Its owner is told that nobody knows, instead of waiting for ever; when the disk is back it is committed."""
+    actors, log = Actors(), Slow()
+    config = TransactionConfig(timeout=0.1, completion_timeout=0.05, resend_initial=0.02, resend_max=0.1)
+    with anyio.fail_after(15):
+        async with TransactionCoordinator(HERE, actors, log=log, config=config) as coordinator:
+            identity = await begun(coordinator, A)
+            with pytest.raises(TransactionInDoubt, match=r"the end of .* is not known"):
+                await coordinator.commit_transaction(identity)
+            assert [kind for kind, *_ in actors.sent] == ["Prepare"]
+            log.gate.release(9)
+            await until(lambda: coordinator.under_way == 0)
+            assert (await coordinator.get_transaction_state(identity)).kind is StateKind.COMMITTED
 
 
 async def test_a_log_that_cannot_be_read(tmp_path):

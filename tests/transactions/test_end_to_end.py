@@ -346,7 +346,8 @@ async def test_a_coordinator_that_the_directory_does_not_know(caplog):
         stranger = TransactionId.generate(NodeId("z"))
         one = cluster.nodes["a"].participants.find(account("a"))
         await one.prepare(stranger, [TransactionOperation("1", account("a"), "credit", {"amount": 1})], 1.0)
-        await until(lambda: "NodeNotFound" in caplog.text)
+        await until(lambda: cluster.nodes["a"].participants._core._timers[0][2].delay >= 0.16)
+        assert [record.levelname for record in caplog.records if "NodeNotFound" in record.message] == ["WARNING"]
         assert cluster.nodes["a"].participants.in_doubt == 1
 
 
