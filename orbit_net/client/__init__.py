@@ -4,6 +4,7 @@ from orbit_net.client.backoff import BackoffPolicy
 from orbit_net.client.breaker import BreakerPolicy, BreakerState
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
+from orbit_net.client.connectivity import Connectivity
 from orbit_net.client.endpoint import PooledConnection
 from orbit_net.client.hedging import HedgeTally
 from orbit_net.client.outgoing import OutgoingCall
@@ -12,7 +13,7 @@ from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, PoolStat
 from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
-from orbit_net.client.subchannel import Connectivity, Subchannel
+from orbit_net.client.subchannel import Subchannel
 from orbit_net.client.tally import CallTally
 from orbit_net.client.transport import TransportConfig
 from orbit_net.context import detached

@@ -15,13 +15,14 @@ from orbit_net import __version__
 from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
 from orbit_net.client.call import ClientStream
+from orbit_net.client.connectivity import Connectivity
 from orbit_net.client.hedged import HedgedAttempt
 from orbit_net.client.method import configured
 from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.retrying import Retrying
 from orbit_net.client.service_config import ServiceConfig
 from orbit_net.client.settings import ChannelSettings
-from orbit_net.client.subchannel import Connectivity, Subchannel
+from orbit_net.client.subchannel import Subchannel
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
+from orbit_net.client.connectivity import Connectivity
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError, OrbitError
 from orbit_net.net import Connection, is_cancelled
 from orbit_net.wire import Traffic
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.settings import ChannelSettings
 
-__all__ = ["Connectivity", "Pending", "Subchannel"]
+__all__ = ["Pending", "Subchannel"]
 
 _log = logging.getLogger("orbit_net.client")
 
@@ -41,16 +41,6 @@ It drained while the connection waited to be accepted; another server, or its su
 
 class _Farewell(ConnectError):
     """The connection ended in good order before it was used: by the server, or by its own idle timeout."""
-
-
-class Connectivity(Enum):
-    """The states of gRPC's *connectivity-semantics-and-api*."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    READY = "ready"
-    TRANSIENT_FAILURE = "transient failure"
-    SHUTDOWN = "shutdown"
 
 
 class Pending(Protocol):
