@@ -72,14 +72,16 @@ class Outliers(Generic[Key]):
         return [key for key in self.records if (key in before) != self.is_ejected(key)]
 
     def _eject(self, suspects: list[Record], enforcement: int, now: float, random: Random) -> None:
+        ejected = len(self.ejected)
         for record in suspects:
             if record.ejected_at is not None:
                 continue
-            if len(self.ejected) * 100 >= self.settings.max_ejected_percent * len(self.records):
+            if ejected * 100 >= self.settings.max_ejected_percent * len(self.records):
                 return
             if random.random() * 100 < enforcement:
                 record.ejected_at = now
                 record.multiplier += 1
+                ejected += 1
 
     def _take_back(self, now: float) -> None:
         settings = self.settings

@@ -14,6 +14,7 @@ __all__ = [
     "LeastRequest",
     "OutlierDetection",
     "PickFirst",
+    "Plan",
     "RingHash",
     "RoundRobin",
     "SuccessRate",
@@ -88,17 +89,23 @@ class LeastRequest:
 class RingHash:
     """Calls with the same key go to the same backend, and most still do when one comes or leaves (gRFC A42, A76).
 
-    The key is the ``hash_key`` of the call, else the value of the metadata ``header``, else chance. The ring has at
-    least ``min_ring_size`` places and at most ``max_ring_size``: more places are fairer, and take memory (16 bytes
-    each) and time to make (some 3 µs each). Places and hashes are those of the gRFC, so that clients in other
-    languages agree on them.
+    The key is the ``hash_key`` of the call, else the value of the metadata ``header``, else chance.
+
+    Each server has ``places`` on the ring for each unit of its weight, so that one that leaves moves only its own keys;
+    the 128 give servers equal shares within some 10 %. They are halved while the ring would have more than
+    ``max_ring_size`` places, each of which takes 16 bytes, and 3 µs to make. With ``places`` None, as in gRPC's JSON,
+    the ring is that of the gRFC, on which clients in other languages agree: ``min_ring_size`` places at least, which
+    the servers share, so that one of ten that leaves moves up to twice its share.
     """
 
     min_ring_size: int = 1_024
     max_ring_size: int = 4_096
     header: str | None = None
+    places: int | None = 128
 
     def __post_init__(self) -> None:
+        if self.places is not None and (not _is_integer(self.places) or not 1 <= self.places <= 65_536):
+            raise _bad("RingHash.places", self.places, "an integer from 1 to 65536, or None")
         for name in ("min_ring_size", "max_ring_size"):
             value = getattr(self, name)
             if not _is_integer(value) or not 1 <= value <= 8_388_608:
@@ -173,6 +180,18 @@ class OutlierDetection:
 
 Balancing: TypeAlias = PickFirst | RoundRobin | WeightedRoundRobin | LeastRequest | RingHash | OutlierDetection
 """Any of the policies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a channel does with many backends: its policy, and the service whose health each of them is asked for.
+
+    ``health_check`` None asks nobody; the empty name is the health of the whole server (gRFC A17). A channel whose
+    policy is ``PickFirst`` does not ask.
+    """
+
+    balancing: Balancing = field(default_factory=PickFirst)
+    health_check: str | None = None
 
 
 def _is_integer(value: Any) -> bool:

@@ -41,3 +41,6 @@ class ReportedWeight:
             self._since = math.inf
             return 0.0
         return self._weight if now - self._since >= settings.blackout else 0.0
+
+    def __repr__(self) -> str:
+        return f"weight {self._weight:.4g}"
