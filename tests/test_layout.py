@@ -34,6 +34,7 @@ RANKS = {
     "directory": 4,
     "health": 4,
     "interceptors": 4,
+    "load": 4,
     "messaging": 4,
     "raft": 4,
     "reflection": 4,

@@ -8,7 +8,7 @@ import anyio
 from h2.errors import ErrorCodes
 
 from orbit_net.client.replay import Replay
-from orbit_net.client.response import outcome_of
+from orbit_net.client.response import outcome_of, refusal_of
 from orbit_net.client.retry import Retries, read_pushback
 from orbit_net.errors import ConfigurationError, LocalProtocolError, OrbitError, RpcError
 from orbit_net.net import Failure
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orbit_net.client.hedging import HedgeTally
+    from orbit_net.client.line import Line
     from orbit_net.client.method import Method
     from orbit_net.client.retrying import Retrying
     from orbit_net.client.service_config import RetryPolicy
-    from orbit_net.client.subchannel import Subchannel
     from orbit_net.net import Connection, Peer, Stream, Timer, Timers
     from orbit_net.wire.hpack import Field
 
@@ -46,7 +46,7 @@ class Watcher(Protocol):
 class Attempt:
     """What one call knows of the network: the attempt under way, and whether another one follows it.
 
-    It is a :class:`~orbit_net.client.subchannel.Pending` while it waits for a stream, a
+    It is a :class:`~orbit_net.client.line.Pending` while it waits for a stream, a
     :class:`~orbit_net.client.retrying.Delayed` while it waits to begin again, and its deadline, which holds over all
     attempts, is a timer of the channel: ``begin``, ``refuse``, ``go_on`` and ``expire`` are called by other tasks and
     never block. ``failure`` is set once, by whatever ends the call from our side; a failure of the stream stays with
@@ -56,6 +56,9 @@ class Attempt:
 
     tally: HedgeTally | None = None
     """What became of the hedges of the call; None for one that is not hedged."""
+
+    tried: Sequence[Connection] = ()
+    """Where attempts that are under way were sent: hedged calls have some."""
 
     __slots__ = (
         "_cause",
@@ -75,6 +78,7 @@ class Attempt:
         "delayed",
         "failure",
         "fields",
+        "hash_key",
         "over",
         "peer",
         "raised",
@@ -85,7 +89,7 @@ class Attempt:
 
     def __init__(
         self,
-        subchannel: Subchannel,
+        subchannel: Line,
         timers: Timers,
         retrying: Retrying,
         method: Method,
@@ -98,6 +102,7 @@ class Attempt:
     ) -> None:
         self.deadline = deadline
         self.fields = fields
+        self.hash_key: bytes | None = None
         self.wait_for_ready = wait_for_ready
         self.stream: Stream | None = None
         self.peer: Peer | None = None
@@ -199,9 +204,10 @@ class Attempt:
     def refuse(self, error: OrbitError) -> None:
         """Fail because there is no connection, or wait for another attempt if the policy gives one."""
         self._submitted = False
-        if not self.replay.committed and self._delay(Status.UNAVAILABLE, None):
+        failure = refusal_of(error)
+        if not self.replay.committed and self._delay(failure.status, None):
             return
-        self.failure = Failure(Status.UNAVAILABLE, str(error))
+        self.failure = failure
         self._cause = error
         self._wake()
 

@@ -3,52 +3,57 @@
 from __future__ import annotations
 
 import platform
-from functools import partial
+from copy import copy
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import anyio
-from grpclib.events import _DispatchChannelEvents
-from grpclib.metadata import Deadline
 
 from orbit_net import __version__
 from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
+from orbit_net.client.balance.settings import PickFirst, Plan
 from orbit_net.client.call import ClientStream
+from orbit_net.client.connectivity import Changes, Connectivity
+from orbit_net.client.dispatching import Dispatching
 from orbit_net.client.hedged import HedgedAttempt
+from orbit_net.client.lines import chosen_resolver, line_of
 from orbit_net.client.method import configured
 from orbit_net.client.outgoing import OutgoingCall
 from orbit_net.client.retrying import Retrying
 from orbit_net.client.service_config import ServiceConfig
 from orbit_net.client.settings import ChannelSettings
-from orbit_net.client.subchannel import Connectivity, Subchannel
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.interceptor import compose
-from orbit_net.net import ENVIRONMENT, Credentials, Timers, connect, parse_target, tls_for, tunnel_for
+from orbit_net.net import ENVIRONMENT, Credentials, Timers, tls_for
 from orbit_net.wire import HeaderTemplate
 from orbit_net.wire.compression import ENCODINGS, IDENTITY, accept_header
-from orbit_net.wire.metadata import decode_metadata, encode_metadata
+from orbit_net.wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import ByteStream, TaskGroup
     from grpclib.const import Cardinality
+    from grpclib.metadata import Deadline
 
     from orbit_net.client.attempt import Watcher
+    from orbit_net.client.balance.settings import Balancing
+    from orbit_net.client.balance.subchannel_pool import SubchannelPool
     from orbit_net.client.hedging import HedgeTally
+    from orbit_net.client.line import Line
     from orbit_net.client.method import Method
-    from orbit_net.client.response import Outcome
+    from orbit_net.client.resolve import Resolver, ResolveSettings
     from orbit_net.client.service_config import RetryPolicy
+    from orbit_net.client.subchannel import Subchannel
     from orbit_net.client.tally import CallTally
     from orbit_net.codec import AnyCodec
     from orbit_net.interceptor import Interceptor
-    from orbit_net.net import TlsConfig
-    from orbit_net.wire.hpack import Field
-    from orbit_net.wire.metadata import Metadata, MetadataLike
+    from orbit_net.net import Address, TlsConfig
+    from orbit_net.wire.metadata import MetadataLike
 
 __all__ = ["Channel"]
 
@@ -64,16 +69,20 @@ _CLOSE_GRACE: Final = 2.0
 _REMEMBERED_METHODS: Final = 1_024
 
 
-class Channel:
-    """Calls to one target, over one connection that is made at the first call and made again when it is lost.
+class Channel(Dispatching):
+    """Calls to one target, over connections that are made at the first call and made again when they are lost.
 
-    ``target`` is ``host:port``, ``dns:///host:port``, ``ipv4:…``, ``ipv6:…``, ``unix:path``, ``unix-abstract:name`` or
-    ``http://host:port``; a bad one raises :class:`ConfigurationError` here, before any I/O. ``tls`` or a target
-    ``https://host:port`` encrypts; files that are not usable raise :class:`ConfigurationError` here. ``codec`` turns
-    messages into bytes; ``service_config`` says for each method when to try again, how long to wait and how large
-    messages may be, as a :class:`ServiceConfig` or as gRPC's JSON; ``interceptors`` stand around the opening of each
-    call, the first one outermost (see :mod:`orbit_net.interceptor`); ``connector`` replaces the socket by any anyio
-    byte stream; ``random`` varies the backoff.
+    ``target`` is ``host:port``, ``dns:///host:port``, ``ipv4:a:p,b:p``, ``ipv6:[a]:p``, ``unix:path``,
+    ``unix-abstract:name``, ``static:a:p,b:p;weight=2``, ``http://host:port`` or of a scheme that was registered; a bad
+    one raises :class:`ConfigurationError` here, before any I/O. ``resolver`` finds the addresses instead, ``resolve``
+    says how often. ``balancing`` chooses among them, whatever the service config says; by default all calls go to the
+    first that answers. ``dial`` opens the byte stream to an address, ``connector`` to the one place there is; both may
+    be any byte stream of anyio. ``subchannels`` shares connections with other channels.
+
+    ``tls`` or a target ``https://host:port`` encrypts; files that are not usable raise :class:`ConfigurationError`
+    here. ``codec`` turns messages into bytes; ``service_config`` says for each method when to try again, how long to
+    wait and how large messages may be, as a :class:`ServiceConfig` or as gRPC's JSON; ``interceptors`` stand around the
+    opening of each call, the first one outermost (see :mod:`orbit_net.interceptor`); ``random`` is the chance.
 
     ``proxy`` is ``http://[user:password@]host[:port]`` to connect by a tunnel through that proxy (HTTP CONNECT), or
     None for none. Without it the environment decides, as everywhere in gRPC: ``grpc_proxy``, ``https_proxy`` and
@@ -101,19 +110,22 @@ class Channel:
         proxy: str | None = ENVIRONMENT,
         connector: Callable[[], Awaitable[ByteStream]] | None = None,
         random: Random | None = None,
+        resolver: Resolver | None = None,
+        resolve: ResolveSettings | None = None,
+        balancing: Balancing | None = None,
+        dial: Callable[[Address], Awaitable[ByteStream]] | None = None,
+        subchannels: SubchannelPool | None = None,
     ) -> None:
-        address = parse_target(target)
+        super().__init__(status_details_codec)
+        resolver = chosen_resolver(target, resolver, connector, dial, proxy)
         tls = tls_for(target, tls)
         self.target = target
         self.codec: AnyCodec = Codec() if codec is None else codec
         self.settings = settings or ChannelSettings()
         self.timers = Timers()
-        self.tls = None if tls is None else Credentials(tls, server=False)
+        credentials = Credentials.for_client if subchannels is None else subchannels.credentials
+        self.tls = None if tls is None else credentials(tls)
         """What is presented and trusted; ``tls.reload()`` reads the files at once. None in plain text."""
-        if connector is None:
-            limit, probes = self.settings.connect_timeout, self.settings.keepalive.tcp_time
-            connector = tunnel_for(target, proxy, timeout=limit, tcp_keepalive=probes)
-            connector = connector or partial(connect, address, tcp_keepalive=probes)
         random = random or Random()
         if service_config is None:
             service_config = ServiceConfig()
@@ -121,22 +133,15 @@ class Channel:
             service_config = ServiceConfig.from_json(service_config)
         self.service_config: ServiceConfig = service_config
         self.retrying = Retrying(self.settings.retry, service_config, self.timers, random)
-        self.subchannel = Subchannel(
-            connector if self.tls is None else partial(self.tls.connect, connector, address.server_name, target),
-            name=target,
-            settings=self.settings,
-            random=random,
-        )
+        self._own_config = service_config
+        self._balancing = balancing
+        self._changes = Changes(lambda: self.state)
         self.tally: CallTally | None = None
         """What counts the calls; None unless somebody wants to know (:mod:`orbit_net.channelz`)."""
         self.chain = compose(interceptors, OutgoingCall.send)
         """What each call goes through before its headers are sent; None without interceptors."""
-        self.__dispatch__ = _DispatchChannelEvents()
-        self.listeners = self.__dispatch__._listeners  # noqa: SLF001 - grpclib.events has no public question for it
-        """False unless ``grpclib.events.listen`` was used on this channel. Not a property: asked for each message."""
-        self._status_details_codec = status_details_codec
         server_name = None if tls is None else tls.server_name
-        self._authority = (self.settings.authority or server_name or address.authority).encode()
+        self._authority = (self.settings.authority or server_name or resolver.authority).encode()
         self._scheme = b"http" if tls is None else b"https"
         self._content_type = content_type_of(self.codec)
         self._user_agent = (self.settings.user_agent or USER_AGENT).encode()
@@ -144,6 +149,17 @@ class Channel:
         self._accept_encoding = accept_header(self.settings.accept_compression)
         self._methods: dict[str | tuple[str, str | None], Method] = {}
         self._tasks: TaskGroup | None = None
+        self.line: Line = line_of(
+            self,
+            resolver,
+            connector=connector,
+            dial=dial,
+            proxy=proxy,
+            resolve=resolve,
+            pool=subchannels,
+            random=random,
+        )
+        """What calls are handed to: one subchannel, or a balancer."""
         compat.install()
 
     # --- life ------------------------------------------------------------------------------------
@@ -161,7 +177,7 @@ class Channel:
     def attach(self, tasks: TaskGroup) -> None:
         """Use the task group of an owner, who calls :meth:`run` and :meth:`close`, instead of ``async with``."""
         self._tasks = tasks
-        self.subchannel.start(tasks)
+        self.line.start(tasks)
 
     async def run(self) -> None:
         """Watch the time and the files of certificates, until cancelled."""
@@ -179,7 +195,7 @@ class Channel:
         self.close()
         try:
             with anyio.move_on_after(_CLOSE_GRACE):
-                await self.subchannel.wait_idle()
+                await self.line.wait_idle()
         finally:
             self._tasks.cancel_scope.cancel()
             # The block's own exception is not shown to the group: it would come back inside an ExceptionGroup.
@@ -187,13 +203,53 @@ class Channel:
 
     def close(self) -> None:
         """Say goodbye to the server and refuse further calls. Does not wait; leaving the block does."""
-        self.subchannel.close()
+        self.line.close()
         self.retrying.close()
 
     @property
     def state(self) -> Connectivity:
         """Whether there is a connection, as gRPC's connectivity states."""
-        return self.subchannel.state
+        return self.line.state
+
+    @property
+    def subchannel(self) -> Subchannel:
+        """The first of the subchannels, which is the only one unless the channel balances; IndexError without any."""
+        return self.line.subchannels[0]
+
+    async def wait_for_state_change(self, last: Connectivity) -> Connectivity:
+        """Return the state as soon as it is not ``last``. Cancellation: nothing is lost."""
+        return await self._changes.wait(last)
+
+    def states(self) -> AsyncIterator[Connectivity]:
+        """Yield the state now and after each change, up to SHUTDOWN; what came and went unseen is left out."""
+        return self._changes.watch()
+
+    def connect(self) -> None:
+        """Begin to connect now instead of at the first call. Does not wait."""
+        self.line.connect()
+
+    # --- called by the line ----------------------------------------------------------------------
+
+    def line_changed(self, _: Line) -> None:
+        """Take notice of another state."""
+        self._changes.tell()
+
+    def planned(self, config: ServiceConfig | None) -> Plan:
+        """Take the service config of the resolver, or None for the channel's own; return what it says of balancing."""
+        config = self._own_config if config is None else config
+        if config is not self.service_config:
+            self.service_config = config
+            self.retrying.configure(config)
+            self._methods.clear()
+        return Plan(balancing=self._balancing or config.balancing or PickFirst(), health_check=config.health_check)
+
+    def aside(self, line: Line) -> Channel:
+        """Return a view of the channel for the library's own calls on ``line``: protobuf, and no interceptors."""
+        view = copy(self)
+        view.line, view.codec, view.chain, view.listeners = line, Codec(), None, {}
+        view.service_config, view._methods = ServiceConfig(), {}  # noqa: SLF001 - of the same class
+        view._content_type = content_type_of(view.codec)  # noqa: SLF001
+        return view
 
     @property
     def hedging(self) -> HedgeTally:
@@ -221,6 +277,7 @@ class Channel:
         retry: bool | RetryPolicy = True,
         watcher: Watcher | None = None,
         compression: str | None = None,
+        hash_key: str | bytes | None = None,
     ) -> ClientStream[Request, Reply]:
         """Return a call of the method ``name`` (``/package.Service/Method``), to be entered with ``async with``.
 
@@ -230,7 +287,7 @@ class Channel:
         a failing connection makes the call wait instead of fail; None leaves it to the service config. ``retry`` False
         takes no notice of its retry or hedging policy, and a :class:`RetryPolicy` replaces either for this call.
         ``compression`` ("gzip", "deflate", or "identity" for none) replaces the channel's. ``watcher`` is told of the
-        call's beginning and end.
+        call's beginning and end. Calls of one ``hash_key`` go to one server, if the policy is ``RingHash``.
         """
         until = inherited_deadline.get()
         if timeout is not None or deadline is not None:
@@ -245,7 +302,7 @@ class Channel:
             watcher = self.tally.watch(watcher)
         kind = Attempt if method.hedging is None or retry is not True else HedgedAttempt
         attempt = kind(
-            self.subchannel,
+            self.line,
             self.timers,
             self.retrying,
             method,
@@ -255,6 +312,8 @@ class Channel:
             retry=self._retry_of(method, retry),
             watcher=watcher,
         )
+        if hash_key is not None:
+            attempt.hash_key = hash_key.encode() if isinstance(hash_key, str) else hash_key
         return ClientStream(self, method, attempt, cardinality, request_type, reply_type)
 
     def _retry_of(self, method: Method, retry: bool | RetryPolicy) -> RetryPolicy | None:
@@ -295,52 +354,8 @@ class Channel:
             raise ConfigurationError("the channel is not open: use it inside 'async with Channel(...) as channel'")
         self._tasks.start_soon(task)
 
-    # --- events in the shape of grpclib's --------------------------------------------------------
-
-    async def dispatch_request(self, path: str, fields: Sequence[Field], until: float | None) -> Sequence[Field]:
-        """Show a request to the listeners, who may change its metadata."""
-        deadline = None if until is None else Deadline.from_timeout(until - anyio.current_time())
-        (metadata,) = await self.__dispatch__.send_request(
-            decode_metadata(fields),
-            method_name=path,
-            deadline=deadline,
-            content_type=self._content_type.decode(),
-        )
-        return encode_metadata(metadata)
-
-    async def dispatch_message(self, message: Any) -> Any:
-        """Show a message that is being sent to the listeners, who may replace it."""
-        (message,) = await self.__dispatch__.send_message(message)
-        return message
-
-    async def dispatch_reply(self, message: Any) -> Any:
-        """Show a received message to the listeners, who may replace it."""
-        (message,) = await self.__dispatch__.recv_message(message)
-        return message
-
-    async def dispatch_initial_metadata(self, metadata: Metadata) -> Metadata:
-        """Show the metadata of response headers to the listeners, who may change it."""
-        (metadata,) = await self.__dispatch__.recv_initial_metadata(metadata)
-        return metadata
-
-    async def dispatch_trailing_metadata(self, metadata: Metadata, outcome: Outcome) -> Metadata:
-        """Show the metadata of trailers, and the outcome, to the listeners, who may change the metadata."""
-        (metadata,) = await self.__dispatch__.recv_trailing_metadata(
-            metadata,
-            status=outcome.status,
-            status_message=outcome.message,
-            status_details=self.decode_details(outcome),
-        )
-        return metadata
-
-    def decode_details(self, outcome: Outcome) -> Any:
-        """Return the status details: bytes, or what the status details codec makes of them."""
-        if outcome.details is None or self._status_details_codec is None:
-            return outcome.details
-        return self._status_details_codec.decode(outcome.status, outcome.message, outcome.details)
-
     def __repr__(self) -> str:
-        return f"<Channel {self.target!r} {self.subchannel!r}>"
+        return f"<Channel {self.target!r} {self.line!r}>"
 
 
 def _chosen(compression: str) -> str | None:

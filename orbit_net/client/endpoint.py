@@ -55,7 +55,7 @@ class Member:
 
     def standing(self) -> Standing:
         """Return what the pool decides by."""
-        capacity = self.channel.subchannel.capacity
+        capacity = self.channel.line.capacity
         capacity = _UNKNOWN_CAPACITY if capacity is None else capacity
         return Standing(self.active, capacity, self.created, self.tally.last_used)
 
@@ -146,7 +146,7 @@ class Endpoint:
         for member in self.members:
             member.channel.close()
         for member in self.members:
-            await member.channel.subchannel.wait_idle()
+            await member.channel.line.wait_idle()
 
     def stats(self) -> EndpointStats:
         """Return the counts of this moment."""

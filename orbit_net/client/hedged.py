@@ -25,9 +25,9 @@ from orbit_net.net import Failure
 from orbit_net.status import Status
 
 if TYPE_CHECKING:
+    from orbit_net.client.line import Line
     from orbit_net.client.method import Method
     from orbit_net.client.retrying import Retrying
-    from orbit_net.client.subchannel import Subchannel
     from orbit_net.net import Connection, Stream, Timer, Timers
     from orbit_net.wire import HeaderBlock
 
@@ -45,9 +45,7 @@ class HedgedAttempt(Attempt):
 
     __slots__ = ("_decided", "_hedges", "_lanes", "_last", "_news", "_race", "_reviewing", "_wakeup", "tally", "tried")
 
-    def __init__(
-        self, subchannel: Subchannel, timers: Timers, retrying: Retrying, method: Method, **options: Any
-    ) -> None:
+    def __init__(self, subchannel: Line, timers: Timers, retrying: Retrying, method: Method, **options: Any) -> None:
         super().__init__(subchannel, timers, retrying, method, **options)
         assert method.hedging is not None
         self.tally: HedgeTally = HedgeTally(retrying.hedging)

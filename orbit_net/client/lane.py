@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orbit_net.client.response import outcome_of
+from orbit_net.client.response import outcome_of, refusal_of
 from orbit_net.client.retry import read_pushback
-from orbit_net.net import Failure
 from orbit_net.status import Status
 
 if TYPE_CHECKING:
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 
     from orbit_net.client.hedged import HedgedAttempt
     from orbit_net.errors import OrbitError
-    from orbit_net.net import Connection, Stream
+    from orbit_net.net import Connection, Failure, Stream
+    from orbit_net.wire.hpack import Field
 
 __all__ = ["Lane"]
 
@@ -22,7 +22,7 @@ __all__ = ["Lane"]
 class Lane:
     """What one attempt knows: its place in the row while it waits for a stream, then its stream, or why it has none.
 
-    It is the :class:`~orbit_net.client.subchannel.Pending` of its call, and the waiter of its stream, so ``begin``,
+    It is the :class:`~orbit_net.client.line.Pending` of its call, and the waiter of its stream, so ``begin``,
     ``refuse`` and ``set`` are called by other tasks and only take notice. ``number`` is how many attempts came before.
     """
 
@@ -38,6 +38,16 @@ class Lane:
         self._attempt = attempt
 
     @property
+    def fields(self) -> Sequence[Field]:
+        """The metadata of the call."""
+        return self._attempt.fields
+
+    @property
+    def hash_key(self) -> bytes | None:
+        """What the call asks rings for."""
+        return self._attempt.hash_key
+
+    @property
     def tried(self) -> Sequence[Connection]:
         """The connections that attempts of this call were sent on: a pick that can does better to avoid them."""
         return self._attempt.tried
@@ -51,7 +61,7 @@ class Lane:
 
     def refuse(self, error: OrbitError) -> None:
         """Take notice that there is no connection."""
-        self.refuse_by(Failure(Status.UNAVAILABLE, str(error)), error)
+        self.refuse_by(refusal_of(error), error)
 
     def refuse_by(self, failure: Failure, cause: BaseException) -> None:
         """Take notice of why the attempt has not begun."""

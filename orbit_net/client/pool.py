@@ -12,9 +12,10 @@ import anyio.lowlevel
 from orbit_net.client.breaker import BreakerPolicy
 from orbit_net.client.endpoint import MAX_AGE, Endpoint, PooledConnection
 from orbit_net.client.pool_stats import PoolStats, Tally
+from orbit_net.client.resolve import resolver_for
 from orbit_net.client.transport import TransportConfig
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError
-from orbit_net.net import ENVIRONMENT, parse_target
+from orbit_net.net import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,7 +109,7 @@ class ConnectionPool:
         Raises :class:`ConfigurationError` for a bad endpoint, and :class:`ConnectError` while its circuit is open.
         """
         await anyio.lowlevel.checkpoint()
-        parse_target(endpoint)
+        resolver_for(endpoint)
         found = self.endpoint(endpoint)
         if found.breaker is not None and found.breaker.refuses(self.clock()):
             raise ConnectError(f"the circuit to {endpoint} is open after repeated failures")

@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orbit_net.errors import RpcError
+from orbit_net.net import Failure
 from orbit_net.status import STATUS_BY_NUMBER, STATUS_BY_TEXT, Status, status_from_http
 from orbit_net.wire.metadata import decode_binary, decode_message
 
 if TYPE_CHECKING:
+    from orbit_net.errors import OrbitError
     from orbit_net.wire import HeaderBlock
 
-__all__ = ["Outcome", "headers_fault", "is_grpc", "outcome_of"]
+__all__ = ["Outcome", "headers_fault", "is_grpc", "outcome_of", "refusal_of"]
 
 _CONTENT_TYPE: Final = b"application/grpc"
 
@@ -29,6 +32,13 @@ class Outcome:
 
 
 _FINE: Final = Outcome(Status.OK)
+
+
+def refusal_of(error: OrbitError) -> Failure:
+    """Return how a call fails that has no connection: UNAVAILABLE, or the status that came instead of addresses."""
+    if isinstance(error, RpcError):
+        return Failure(error.status, error.message or "")
+    return Failure(Status.UNAVAILABLE, str(error))
 
 
 def headers_fault(block: HeaderBlock) -> Outcome | None:

@@ -40,8 +40,15 @@ class Retrying:
         self.hedging = HedgeTally()
         self.random = random
         self.closed = False
+        self._throttling = config.throttling
         self._timers = timers
         self._delays: dict[Delayed, Timer] = {}
+
+    def configure(self, config: ServiceConfig) -> None:
+        """Take another service config; the tokens stay as they are unless it counts them otherwise."""
+        if config.throttling != self._throttling:
+            self._throttling = config.throttling
+            self.throttle = None if config.throttling is None else Throttle(config.throttling)
 
     def add(self, call: Delayed, seconds: float) -> None:
         """Have ``call`` go on in ``seconds``."""

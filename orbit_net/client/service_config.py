@@ -9,18 +9,39 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from orbit_net.client.balance.settings import (
+    LeastRequest,
+    OutlierDetection,
+    PickFirst,
+    RingHash,
+    RoundRobin,
+    WeightedRoundRobin,
+)
 from orbit_net.errors import ConfigurationError
 from orbit_net.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orbit_net.client.balance.settings import Balancing
+
 __all__ = ["MAX_ATTEMPTS", "HedgingPolicy", "MethodConfig", "RetryPolicy", "RetryThrottling", "ServiceConfig"]
 
 MAX_ATTEMPTS: Final = 5
 """How many attempts a call may have whatever a policy says (gRFC A6, "maxAttempts")."""
 
-_BALANCERS: Final = ("pick_first",)
+_BALANCERS: Final[Mapping[str, type[Balancing]]] = {
+    "pick_first": PickFirst,
+    "round_robin": RoundRobin,
+    "weighted_round_robin": WeightedRoundRobin,
+    "least_request_experimental": LeastRequest,
+    "least_request": LeastRequest,
+    "ring_hash_experimental": RingHash,
+    "ring_hash": RingHash,
+    "outlier_detection_experimental": OutlierDetection,
+    "outlier_detection": OutlierDetection,
+}
+"""The policies by their names in gRPC's JSON, and by the names that remain when they are no experiment any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +166,9 @@ class MethodConfig:
 class ServiceConfig:
     """What a channel does for each method, and the tokens that all of them share.
 
-    ``load_balancing`` keeps the names of the policies asked for, the first known one is used; today that is pick_first.
+    ``load_balancing`` keeps the names of the policies asked for; the first known one is used, with its defaults unless
+    ``balancing`` says it in full. ``health_check`` is the service whose health each backend of a policy that has
+    several is asked for, the empty name that of the whole server, None nobody's (gRFC A17).
 
     Example::
 
@@ -155,6 +178,8 @@ class ServiceConfig:
     methods: tuple[MethodConfig, ...] = ()
     throttling: RetryThrottling | None = None
     load_balancing: tuple[str, ...] = ()
+    balancing: Balancing | None = None
+    health_check: str | None = None
     _by_name: dict[str, MethodConfig] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -165,9 +190,15 @@ class ServiceConfig:
                 if name in self._by_name:
                     raise ConfigurationError(f"ServiceConfig.methods: {name!r} is named twice; each name may be once")
                 self._by_name[name] = config
-        if self.load_balancing and not set(self.load_balancing) & set(_BALANCERS):
+        known = [name for name in self.load_balancing if name in _BALANCERS]
+        if self.load_balancing and not known:
             allowed = f"at least one of {', '.join(_BALANCERS)}"
             raise _bad("ServiceConfig.load_balancing", list(self.load_balancing), allowed)
+        if known and self.balancing is None:
+            object.__setattr__(self, "balancing", _BALANCERS[known[0]]())
+        health: Any = self.health_check
+        if health is not None and not isinstance(health, str):
+            raise _bad("ServiceConfig.health_check", health, "the name of a service, '' or None")
 
     @classmethod
     def from_json(cls, config: str | Mapping[str, Any]) -> ServiceConfig:

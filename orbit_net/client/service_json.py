@@ -7,10 +7,15 @@ text in seconds, a status is a name or a number.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from orbit_net.client.balance_json import read_balancing
+from orbit_net.client.json_node import Node as _Node
+from orbit_net.client.json_node import boolean as _boolean
+from orbit_net.client.json_node import duration as _duration
+from orbit_net.client.json_node import integer as _integer
+from orbit_net.client.json_node import number as _number
+from orbit_net.client.json_node import text as _text
 from orbit_net.client.service_config import (
     HedgingPolicy,
     MethodConfig,
@@ -22,13 +27,9 @@ from orbit_net.errors import ConfigurationError
 from orbit_net.status import STATUS_BY_NUMBER, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
 __all__ = ["read_service_config"]
-
-Made = TypeVar("Made")
-
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)s").fullmatch
 
 
 def read_service_config(config: str | Mapping[str, Any]) -> ServiceConfig:
@@ -44,15 +45,18 @@ def read_service_config(config: str | Mapping[str, Any]) -> ServiceConfig:
         methods=tuple(_method(node) for node in root.items("methodConfig")),
         throttling=root.optional("retryThrottling", _throttling),
         load_balancing=tuple(_policies(root)),
+        balancing=read_balancing(root.items("loadBalancingConfig")),
+        health_check=root.optional("healthCheckConfig", _health_check),
     )
 
 
+def _health_check(node: _Node) -> str | None:
+    name: str | None = node.optional("serviceName", _text)
+    return name
+
+
 def _policies(root: _Node) -> list[str]:
-    names = []
-    for node in root.items("loadBalancingConfig"):
-        if len(node.mapping) != 1:
-            node.refuse("an object with one key, the name of the policy")
-        names += list(node.mapping)
+    names = [name for node in root.items("loadBalancingConfig") for name in node.mapping]
     if not names and "loadBalancingPolicy" in root.mapping:
         names.append(root.required("loadBalancingPolicy", _text).lower())
     return names
@@ -122,74 +126,3 @@ def _status(node: _Node) -> Status:
     if isinstance(value, int) and not isinstance(value, bool) and value in STATUS_BY_NUMBER:
         return STATUS_BY_NUMBER[value]
     return node.refuse("the name or the number of a status, such as 'UNAVAILABLE' or 14")
-
-
-def _text(node: _Node) -> str:
-    return node.value if isinstance(node.value, str) else node.refuse("a string")
-
-
-def _boolean(node: _Node) -> bool:
-    return node.value if isinstance(node.value, bool) else node.refuse("true or false")
-
-
-def _integer(node: _Node) -> int:
-    value = node.value
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else node.refuse("an integer")
-
-
-def _number(node: _Node) -> float:
-    value = node.value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    try:
-        return float(_text(node))
-    except ValueError:
-        node.refuse("a number")
-
-
-def _duration(node: _Node) -> float:
-    match = _DURATION(node.value) if isinstance(node.value, str) else None
-    return float(match[1]) if match else node.refuse("a duration in seconds such as '1.5s'")
-
-
-class _Node:
-    """A value and where it stands."""
-
-    def __init__(self, path: str, value: Any) -> None:
-        self.path = path
-        self.value = value
-
-    def refuse(self, allowed: str) -> NoReturn:
-        where = self.path.lstrip(".") or "it"
-        raise ConfigurationError(f"service config: {where} is {self.value!r}; it must be {allowed}")
-
-    @property
-    def mapping(self) -> Mapping[str, Any]:
-        return self.value if isinstance(self.value, Mapping) else self.refuse("an object")
-
-    def required(self, key: str, read: Callable[[_Node], Any]) -> Any:
-        if self.mapping.get(key) is None:
-            self.refuse(f"an object with {key}")
-        return read(_Node(f"{self.path}.{key}", self.mapping[key]))
-
-    def optional(self, key: str, read: Callable[[_Node], Any]) -> Any:
-        """A null is as good as no key (JSON mapping of protobuf)."""
-        return None if self.mapping.get(key) is None else self.required(key, read)
-
-    def items(self, key: str) -> list[_Node]:
-        values = self.mapping.get(key)
-        if values is not None and not isinstance(values, list):
-            _Node(f"{self.path}.{key}", values).refuse("a list")
-        return [_Node(f"{self.path}.{key}[{i}]", value) for i, value in enumerate(values or ())]
-
-    def make(self, kind: Callable[..., Made], **fields: Any) -> Made:
-        """Make the object of this node; what it refuses is told with the path."""
-        try:
-            return kind(**fields)
-        except ConfigurationError as error:
-            where = self.path.lstrip(".")
-            raise ConfigurationError(f"service config{': ' + where if where else ''}: {error}") from None

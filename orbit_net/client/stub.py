@@ -104,7 +104,7 @@ class Stub:
     ``timeout`` (seconds for each call), ``deadline``, ``metadata`` and ``compression`` ("gzip", "deflate", "identity")
     hold for every call that does not say otherwise. ``wait_for_ready`` makes calls wait instead of fail while no
     connection can be made; None leaves it to the service config. ``retry`` False takes no notice of its retry policies,
-    and a :class:`~orbit_net.client.RetryPolicy` replaces them.
+    and a :class:`~orbit_net.client.RetryPolicy` replaces them. ``hash_key`` is what the policy ``RingHash`` goes by.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class Stub:
         compression: str | None = None,
         wait_for_ready: bool | None = None,
         retry: bool | RetryPolicy = True,
+        hash_key: str | bytes | None = None,
     ) -> None:
         self.channel = channel
         self.timeout = timeout
@@ -125,6 +126,7 @@ class Stub:
         self.compression = compression
         self.wait_for_ready = wait_for_ready
         self.retry = retry
+        self.hash_key = hash_key
 
     def having(self, **options: Any) -> Self:
         """Return the stub with other options, to be used for some calls or for one.
@@ -135,7 +137,7 @@ class Stub:
 
             await GreeterStub(channel).having(retry=False, wait_for_ready=True).say(Hello(name="Ada"))
         """
-        names = ("timeout", "deadline", "metadata", "compression", "wait_for_ready", "retry")
+        names = ("timeout", "deadline", "metadata", "compression", "wait_for_ready", "retry", "hash_key")
         return type(self)(self.channel, **{name: getattr(self, name) for name in names} | options)
 
     def _call(
@@ -160,6 +162,7 @@ class Stub:
             compression=self.compression if compression is None else compression,
             wait_for_ready=self.wait_for_ready,
             retry=self.retry,
+            hash_key=self.hash_key,
         )
 
     async def _unary_unary(

@@ -1,33 +1,38 @@
-"""The connection to one address: connect when needed, once, with backoff; calls wait in order for a free stream.
+"""The connection to one endpoint: connect when needed, once, with backoff; calls wait in order for a free stream.
 
     IDLE ──call──▶ CONNECTING ──SETTINGS──▶ READY ──GOAWAY, loss──▶ IDLE
                      ▲    └──failure──▶ TRANSIENT_FAILURE ──backoff over──▶ IDLE, or CONNECTING if calls wait
 
-A GOAWAY makes room for a new connection at once, while the old one finishes its calls.
+A GOAWAY makes room for a new connection at once, while the old one finishes its calls. Of several addresses the first
+that answers with SETTINGS is used (:mod:`orbit_net.client.dialing`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from orbit_net.errors import ConfigurationError, ConnectError, NetworkError, OrbitError
-from orbit_net.net import Connection, is_cancelled
+from orbit_net.client.connectivity import Connectivity
+from orbit_net.client.dialing import Dialer, Farewell
+from orbit_net.errors import ConfigurationError, ConnectError, NetworkError
 from orbit_net.wire import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
-    from anyio.abc import ByteStream, TaskGroup
+    from anyio.abc import TaskGroup
 
+    from orbit_net.client.dialing import Connector, Way
+    from orbit_net.client.line import Pending
     from orbit_net.client.settings import ChannelSettings
+    from orbit_net.errors import OrbitError
+    from orbit_net.net import Connection
 
-__all__ = ["Connectivity", "Pending", "Subchannel"]
+__all__ = ["Subchannel"]
 
 _log = logging.getLogger("orbit_net.client")
 
@@ -39,59 +44,67 @@ It drained while the connection waited to be accepted; another server, or its su
 """
 
 
-class _Farewell(ConnectError):
-    """The connection ended in good order before it was used: by the server, or by its own idle timeout."""
-
-
-class Connectivity(Enum):
-    """The states of gRPC's *connectivity-semantics-and-api*."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    READY = "ready"
-    TRANSIENT_FAILURE = "transient failure"
-    SHUTDOWN = "shutdown"
-
-
-class Pending(Protocol):
-    """A call that wants a stream. Exactly one of the two methods is called, once, unless it is withdrawn."""
-
-    wait_for_ready: bool
-
-    def begin(self, connection: Connection) -> None:
-        """Open the stream on ``connection``, which has room for it."""
-
-    def refuse(self, error: OrbitError) -> None:
-        """Take notice that there is no connection."""
-
-
 class Subchannel:
     """At most one usable connection, and the calls that wait for it.
 
-    ``connector`` opens the byte stream. The connection is closed when there were no calls for a while, and pings less
-    often after a server has complained. ``observers`` are called with the subchannel after each change of ``state`` and
-    must not block; ``traffic`` is the sum over the connections that have ended, None before the first.
+    ``connector`` opens the byte stream; or ``ways`` gives several of them, which are raced, anew for each attempt.
+    The connection is closed when there were no calls for a while, and pings less often after a server has complained.
+    ``observers`` are called with the subchannel after each change of ``state`` and must not block; ``traffic`` is the
+    sum over the connections that have ended, None before the first; ``rested`` tells whether the last one was closed
+    because it had no calls.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_connections",
+        "_connector",
+        "_current",
+        "_dialer",
+        "_failures",
+        "_name",
+        "_random",
+        "_scope",
+        "_settings",
+        "_slower",
+        "_state",
+        "_tasks",
+        "_waiting",
+        "error",
+        "observers",
+        "rested",
+        "traffic",
+        "way",
+        "ways",
+    )
 
     def __init__(
         self,
-        connector: Callable[[], Awaitable[ByteStream]],
+        connector: Connector | None = None,
         *,
         name: str,
         settings: ChannelSettings,
         random: Random,
+        ways: Callable[[], Awaitable[Sequence[Way]]] | None = None,
+        attempt_delay: float = 0.25,
+        observer: Callable[[Subchannel], None] | None = None,
     ) -> None:
-        self.observers: tuple[Callable[[Subchannel], None], ...] = ()
+        self.observers: tuple[Callable[[Subchannel], None], ...] = () if observer is None else (observer,)
         self.traffic: Traffic | None = None
         self.error: OrbitError | None = None
+        self.rested = False
+        self.ways = ways
+        self.way: str | None = None
+        """The name of the way that the current connection took, where there were several."""
         self._state = Connectivity.IDLE
         self._connector = connector
         self._name = name
         self._settings = settings
+        self._dialer = Dialer(name, settings, attempt_delay)
         self._slower = 1
         self._random = random
         self._failures = 0
         self._tasks: TaskGroup | None = None
+        self._scope: anyio.CancelScope | None = None
         self._current: Connection | None = None
         self._connections: set[Connection] = set()
         self._waiting: OrderedDict[Pending, None] = OrderedDict()
@@ -127,6 +140,40 @@ class Subchannel:
         """How many calls the server takes at a time on the connection; None while there is no connection."""
         return None if self._current is None else self._current.wire.peer.max_concurrent_streams
 
+    @property
+    def connection(self) -> Connection | None:
+        """The connection for new calls, if there is one."""
+        return self._current
+
+    @property
+    def active(self) -> int:
+        """How many calls are open on the connection or wait for a stream."""
+        return len(self._waiting) + (0 if self._current is None else self._current.open_streams)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a stream."""
+        return len(self._waiting)
+
+    @property
+    def streams(self) -> int:
+        """How many calls are open, also on connections that take no new ones."""
+        return sum(connection.open_streams for connection in self._connections)
+
+    @property
+    def lives(self) -> bool:
+        """Whether any connection is open or ending."""
+        return bool(self._connections)
+
+    @property
+    def subchannels(self) -> tuple[Subchannel, ...]:
+        """The subchannel itself, as the only one."""
+        return (self,)
+
+    @property
+    def _closed(self) -> bool:
+        return self.state is Connectivity.SHUTDOWN
+
     # --- calls -----------------------------------------------------------------------------------
 
     def submit(self, call: Pending) -> None:
@@ -158,84 +205,70 @@ class Subchannel:
 
     def _refuse_waiting(self, error: OrbitError, *, everyone: bool = False) -> None:
         for call in [call for call in self._waiting if everyone or not call.wait_for_ready]:
-            del self._waiting[call]
-            call.refuse(error)
+            if call in self._waiting:  # the refusal of another one may have taken it out
+                del self._waiting[call]
+                call.refuse(error)
 
     # --- connections -----------------------------------------------------------------------------
 
+    def connect(self) -> None:
+        """Begin to connect, if there is no connection and none under way, and no backoff."""
+        if self.state is Connectivity.IDLE and self._tasks is not None:
+            self._connect()
+
     def _connect(self) -> None:
         assert self._tasks is not None
+        self.rested = False
         self.state = Connectivity.CONNECTING
         self._tasks.start_soon(self._attempts)
 
     async def _attempts(self) -> None:
-        farewells = 0
-        while True:
-            self.state = Connectivity.CONNECTING
-            started = anyio.current_time()
-            error = await self._attempt()
-            if error is None or self.state is Connectivity.SHUTDOWN:
-                return
-            if isinstance(error, _Farewell) and farewells < _FAREWELLS:
-                farewells += 1
-                continue
+        with anyio.CancelScope() as self._scope:
             farewells = 0
-            self._failures += 1
-            self.error = error
-            self.state = Connectivity.TRANSIENT_FAILURE
-            delay = self._settings.backoff.delay(self._failures, self._random)
-            _log.info("%s; next attempt in %.1f s", error, delay)
-            self._refuse_waiting(error)
-            await anyio.sleep_until(started + delay)
-            if self.state is Connectivity.SHUTDOWN:
-                return
-            if not self._waiting:
-                self.state = Connectivity.IDLE
-                return
+            while not self._closed:
+                self.state = Connectivity.CONNECTING
+                started = anyio.current_time()
+                error = await self._attempt()
+                if error is None or self._closed:
+                    return
+                if isinstance(error, Farewell) and farewells < _FAREWELLS:
+                    farewells += 1
+                    continue
+                farewells = 0
+                if not await self._back_off(started, error):
+                    return
+
+    async def _back_off(self, started: float, error: OrbitError) -> bool:
+        """Wait until the next attempt is due; whether somebody waits for it."""
+        self._failures += 1
+        self.error = error
+        self.state = Connectivity.TRANSIENT_FAILURE
+        delay = self._settings.backoff.delay(self._failures, self._random)
+        _log.info("%s; next attempt in %.1f s", error, delay)
+        self._refuse_waiting(error)
+        await anyio.sleep_until(started + delay)
+        if self._waiting or self._closed:
+            return True
+        self.state = Connectivity.IDLE
+        return False
 
     async def _attempt(self) -> OrbitError | None:
         """Make one connection and wait for its SETTINGS; return what went wrong, or None."""
         assert self._tasks is not None
-        connection: Connection | None = None
-        changed = anyio.Event()
         try:
-            with anyio.fail_after(self._settings.connect_timeout):
-                transport = await self._connector()
-                connection = Connection(
-                    transport,
-                    client=True,
-                    settings=self._settings.wire(),
-                    upkeep=self._settings.upkeep(slower=self._slower),
-                    on_change=changed.set,
-                )
-                self._tasks.start_soon(self._run, connection)
-                while not connection.ready:
-                    if not connection.usable:
-                        return self._why(connection)
-                    await changed.wait()
-                    changed = anyio.Event()
-                    connection.on_change = changed.set
-        except OrbitError as error:
+            if self.ways is not None:
+                with anyio.fail_after(self._settings.connect_timeout):
+                    ways = await self.ways()
+            else:
+                assert self._connector is not None
+                ways = [("", self._connector)]
+            self.way, connection = await self._dialer.dial(ways, self._slower, self._tasks, self._run)
+        except NetworkError as error:
             return error
         except TimeoutError:
-            if connection is not None:
-                connection.close("the server sent no SETTINGS in time")
-            return ConnectError(f"no HTTP/2 connection to {self._name} within {self._settings.connect_timeout:g} s")
-        except Exception as error:  # noqa: BLE001 - a user's connector may raise anything
-            return ConnectError(f"cannot connect to {self._name}: {error!r}")
-        except anyio.get_cancelled_exc_class() as error:
-            if is_cancelled():
-                raise
-            return ConnectError(f"cannot connect to {self._name}: {error!r}")
+            return ConnectError(f"no address of {self._name} within {self._settings.connect_timeout:g} s")
         self._adopt(connection)
         return None
-
-    def _why(self, connection: Connection) -> OrbitError:
-        if connection.error is None:
-            goodbye = connection.wire.goaway_received is not None
-            reason = "the server is going away" if goodbye else "the connection was closed"
-            return _Farewell(f"no gRPC connection to {self._name}: {reason}")
-        return ConnectError(f"no gRPC connection to {self._name}: {connection.error}")
 
     def _adopt(self, connection: Connection) -> None:
         if self.state is Connectivity.SHUTDOWN:
@@ -271,19 +304,50 @@ class Subchannel:
             self._heed(current)
             self._current = None
             if self.state is Connectivity.READY:
+                self.rested = current.error is None and current.wire.goaway_received is None
                 self.state = Connectivity.IDLE
                 if self._waiting:
-                    self._connect()
+                    self.connect()
         elif self._waiting:
             self._serve_waiting()
 
     def close(self) -> None:
         """Refuse what waits, fail what is open, say GOAWAY; the connections end by themselves soon after."""
+        self._stop()
+        for connection in list(self._connections):
+            connection.close("the channel was closed")
+
+    def retire(self) -> None:
+        """Take no more calls; the connection closes when those that are open have ended."""
+        self._stop()
+        for connection in list(self._connections):
+            self._see_off(connection)
+
+    def _stop(self) -> None:
         self.state = Connectivity.SHUTDOWN
         self._current = None
         self._refuse_waiting(NetworkError("the channel is closed"), everyone=True)
-        for connection in list(self._connections):
-            connection.close("the channel was closed")
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def leave(self) -> None:
+        """Make another connection when a call needs one; the current one finishes its calls."""
+        current, self._current = self._current, None
+        if current is not None:
+            self._see_off(current)
+            if self.state is Connectivity.READY:
+                self.state = Connectivity.IDLE
+                if self._waiting:
+                    self.connect()
+
+    def _see_off(self, connection: Connection) -> None:
+        def look() -> None:
+            if not connection.open_streams and connection.lives:
+                connection.on_change = None
+                connection.close("no more calls are sent to this address")
+
+        connection.on_change = look
+        look()
 
     async def wait_idle(self) -> None:
         """Wait until no connection is open or ending."""
@@ -291,5 +355,4 @@ class Subchannel:
             await next(iter(self._connections)).wait_closed()
 
     def __repr__(self) -> str:
-        streams = sum(connection.open_streams for connection in self._connections)
-        return f"<Subchannel {self._name} {self.state.value}, {streams} streams, {len(self._waiting)} waiting>"
+        return f"<Subchannel {self._name} {self.state.value}, {self.streams} streams, {len(self._waiting)} waiting>"

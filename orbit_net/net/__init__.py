@@ -7,12 +7,12 @@ from orbit_net.net.connection import Connection
 from orbit_net.net.credentials import Credentials
 from orbit_net.net.proxy import ENVIRONMENT
 from orbit_net.net.redaction import quiet_hpack
-from orbit_net.net.socket import Peer, connect, listen, peer_of, prepare
+from orbit_net.net.socket import Peer, connect, listen, lookup, peer_of, prepare
 from orbit_net.net.stream import Failure, Stream
 from orbit_net.net.timers import Timer, Timers
 from orbit_net.net.tls import TlsConfig, tls_for
 from orbit_net.net.tlsstream import TlsStream
-from orbit_net.net.tunnel import tunnel_for
+from orbit_net.net.tunnel import proxy_for, tunnel_for
 from orbit_net.net.upkeep import UpkeepSettings
 
 __all__ = [
@@ -34,10 +34,12 @@ __all__ = [
     "connect",
     "is_cancelled",
     "listen",
+    "lookup",
     "parse_address",
     "parse_target",
     "peer_of",
     "prepare",
+    "proxy_for",
     "tls_for",
     "tunnel_for",
 ]

@@ -21,6 +21,15 @@ class TcpAddress:
     port: int
 
     @property
+    def literal(self) -> bool:
+        """Whether the host is an address, so that nobody need be asked for one."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+    @property
     def server_name(self) -> str:
         """What a certificate must be for: the host without a zone or a last dot."""
         return self.host.partition("%")[0].rstrip(".")

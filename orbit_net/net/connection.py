@@ -62,8 +62,7 @@ class Connection:
     settings arrived, a GOAWAY came, a slot became free, the connection ended. Both are called in the reader's task and
     must not block. ``error`` says why the connection ended, and is None while it lives or when it ended as agreed;
     ``pinged_too_often`` whether the peer ended it for our pings. ``upkeep`` are the policies of its life, none without;
-    ``chance`` between -1 and 1 sets its maximum age apart from others', ``began`` is when its handshake
-    of TLS did.
+    ``chance`` between -1 and 1 sets its maximum age apart from others', ``began`` is when its TLS handshake did.
     """
 
     def __init__(

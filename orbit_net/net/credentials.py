@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.to_thread
@@ -38,6 +38,11 @@ class Credentials:
         self._server = server
         self._signature = signature(config)  # before the files are read: a change while they are is seen by the watch
         self._context = build_context(config, server=server)
+
+    @classmethod
+    def for_client(cls, config: TlsConfig) -> Self:
+        """Return what a channel presents and trusts."""
+        return cls(config, server=False)
 
     def reload(self) -> None:
         """Read the files now; handshakes from now on use them. Blocks for the time of reading them.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from orbit_net.net.address import Address
 
-__all__ = ["Peer", "connect", "listen", "peer_of", "prepare"]
+__all__ = ["Peer", "connect", "listen", "lookup", "peer_of", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,15 @@ async def connect(address: Address, *, tcp_keepalive: float | None = None) -> By
         raise ConnectError(f"cannot connect to {address}: {_reason(error)}") from error
     prepare(stream, tcp_keepalive=tcp_keepalive)
     return stream
+
+
+async def lookup(address: TcpAddress) -> list[TcpAddress]:
+    """Return all addresses of a host, in the system's order; raises :class:`ConnectError` when it has none."""
+    try:
+        found = await anyio.getaddrinfo(address.host, address.port, type=_socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectError(f"cannot connect to {address}: {error}") from error
+    return [TcpAddress(str(host), int(port)) for *_, (host, port, *_) in found]
 
 
 def _reason(error: OSError) -> str:

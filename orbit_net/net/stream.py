@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orbit_net.net.connection import Connection
     from orbit_net.wire.hpack import Field, HeaderBlock, HeaderTemplate
 
-__all__ = ["Failure", "Stream", "Waiter", "reset_failure"]
+__all__ = ["Failure", "Stream", "StreamWatcher", "Waiter", "reset_failure"]
 
 _BURST: Final = 64
 """Messages that a loop may take from the buffer before the other tasks get a turn."""
@@ -51,6 +51,13 @@ class Waiter(Protocol):
         """Take notice. Called by the connection's reader: it must not block, and not use the connection."""
 
 
+class StreamWatcher(Protocol):
+    """Who wants to know how calls end: what chooses among connections."""
+
+    def released(self, stream: Stream) -> None:
+        """The call of ``stream`` is over; ``trailers`` and ``failure`` say how. Must not block."""
+
+
 class Stream:
     """State that the connection's reader fills and one call consumes.
 
@@ -71,6 +78,7 @@ class Stream:
         "on_failure",
         "released",
         "trailers",
+        "watcher",
     )
 
     def __init__(self, connection: Connection, stream_id: int) -> None:
@@ -83,6 +91,7 @@ class Stream:
         self.inbox: deque[bytes] = deque()
         self.on_failure: Callable[[], None] | None = None
         self.released = False
+        self.watcher: StreamWatcher | None = None
         self._burst = 0
         self._waiter: Waiter | None = None
         self._room: anyio.Event | None = None
@@ -211,6 +220,8 @@ class Stream:
         if not self.released:
             self.released = True
             self.make_room()
+            if self.watcher is not None:
+                self.watcher.released(self)
             self.connection.release(self)
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orbit_net.net.address import TcpAddress
     from orbit_net.net.proxy import Proxy
 
-__all__ = ["connect_through", "tunnel_for"]
+__all__ = ["connect_through", "proxy_for", "tunnel_for"]
 
 _LONGEST: Final = 16_384
 """Bytes that the answer of a proxy may have, up to the end of its headers."""
@@ -33,6 +33,11 @@ _SHOWN: Final = 120
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 _BEGINNING: Final = b"HTTP/1."
+
+
+def proxy_for(target: str, proxy: str | None) -> bool:
+    """Whether a proxy leads to ``target``; raises :class:`ConfigurationError` as :func:`tunnel_for` does."""
+    return choose_proxy(proxy, target, os.environ) is not None
 
 
 def tunnel_for(

@@ -11,15 +11,18 @@ from multidict import MultiDict
 
 from orbit_net.errors import LocalProtocolError, RpcError
 from orbit_net.interceptor import Hooked
+from orbit_net.proto.xds.data.orca.v3 import OrcaLoadReport
+from orbit_net.server.load import load_field, merged, record
 from orbit_net.server.response import NO_FIELDS, OK_TRAILERS, status_fields
 from orbit_net.status import Status
 from orbit_net.wire import compression as codings
 from orbit_net.wire.metadata import encode_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orbit_net.net import Stream
+    from orbit_net.server.load import Load
     from orbit_net.server.request import RequestHead
     from orbit_net.server.server import Server
     from orbit_net.wire.hpack import Field
@@ -52,6 +55,8 @@ class Answering(Hooked, Generic[Reply]):
         self._server_streaming = server_streaming
         self._compression = head.compression
         self._trailing: list[Field] = []
+        self._load: OrcaLoadReport | None = None
+        self._whole_load: Load | None = None
         self._headers_sent = False
         self._trailers_sent = False
         self._sent = 0
@@ -156,6 +161,8 @@ class Answering(Hooked, Generic[Reply]):
     def _send_trailers(
         self, status: Status, message: str | None, details: bytes | None = None, extra: Sequence[Field] = ()
     ) -> None:
+        if (self._load is not None or self._whole_load is not None) and (field := self._load_field()) is not None:
+            extra = [*extra, field]
         if status is Status.OK and not message and details is None and self._headers_sent:
             self._stream.send_trailers(OK_TRAILERS, extra)
         else:
@@ -170,6 +177,38 @@ class Answering(Hooked, Generic[Reply]):
     def set_trailing_metadata(self, metadata: MetadataLike) -> None:
         """Say what the trailers will carry beside the status, whatever it will be."""
         self._trailing = encode_metadata(metadata)
+
+    def record_load(
+        self,
+        *,
+        cpu_utilization: float | None = None,
+        memory_utilization: float | None = None,
+        application_utilization: float | None = None,
+        qps: float | None = None,
+        eps: float | None = None,
+        costs: Mapping[str, float] | None = None,
+        utilization: Mapping[str, float] | None = None,
+        named_metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Tell the client in the trailers how busy the server is, and what this call cost (gRFC A51).
+
+        Fractions in use (1 is all), calls and errors a second; ``costs`` and the other mappings have the names of the
+        application. Later values replace earlier ones. Raises :class:`LocalProtocolError` for one that is negative.
+        """
+        values = {name: value for name, value in locals().items() if name != "self"}
+        if self._load is None:
+            self._load = OrcaLoadReport()
+        record(self._load, values)
+
+    def report_load(self, whole: Load) -> None:
+        """Have the report of the server complete, when the trailers are made, what this call has recorded."""
+        self._whole_load = whole
+
+    def _load_field(self) -> Field | None:
+        mine, whole = self._load, self._whole_load
+        if mine is None:
+            return None if whole is None else whole.field()
+        return load_field(mine if whole is None else merged(whole.report(), mine))
 
     def abort(
         self, status: Status, message: str | None = None, details: Any = None, *, metadata: MetadataLike | None = None

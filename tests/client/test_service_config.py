@@ -58,6 +58,7 @@ def test_everything():
         ),
         throttling=RetryThrottling(max_tokens=10, token_ratio=0.1),
         load_balancing=("grpclb", "pick_first"),
+        health_check="x",
     )
     assert ServiceConfig.from_json(config) == expected
     assert ServiceConfig.from_json(json.dumps(config)) == expected
