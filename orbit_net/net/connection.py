@@ -87,6 +87,8 @@ class Connection:
         self.pinged_too_often = False
         self.on_change = on_change
         self._transport = transport
+        self.attributes: TypedAttributeProvider = transport
+        """What the byte stream knows of itself: anyio's attributes of sockets and of TLS, where it has them."""
         self._streams: dict[int, Stream] = {}
         self.forsaken = Forsaken(self.wire)
         self.writer = Writer(self.wire, transport, self._streams)
@@ -253,11 +255,6 @@ class Connection:
             self.close()
         elif self.on_change is not None:
             self.on_change()
-
-    @property
-    def attributes(self) -> TypedAttributeProvider:
-        """What the byte stream knows of itself: anyio's attributes of sockets and of TLS, where it has them."""
-        return self._transport
 
     @property
     def open_streams(self) -> int:
