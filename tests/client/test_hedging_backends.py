@@ -27,6 +27,10 @@ def hedging(delay, attempts=2, **changes):
     return {"methodConfig": [{"name": [{"service": "test.Echo"}], "hedgingPolicy": policy}]}
 
 
+def _connections(channel):
+    return [connection for one in channel.line.subchannels for connection in one._connections]
+
+
 class Backend(Echo):
     """Takes ``seconds()`` for a call; counts the calls begun, completed by their requests, and cancelled."""
 
@@ -198,7 +202,7 @@ class TestInVirtualTime:
         async def cut(channel):
             while True:
                 await anyio.sleep(random.expovariate(5))
-                connections = sorted(channel.subchannel._connections, key=repr)
+                connections = sorted(_connections(channel), key=repr)
                 if connections:
                     random.choice(connections).close("cut")
 
@@ -221,5 +225,5 @@ class TestInVirtualTime:
             assert channel.retrying.budget.used == 0
             assert not channel.retrying._delays
             assert not len(channel.timers)
-            assert not channel.subchannel._waiting
-            assert not any(connection._streams for connection in channel.subchannel._connections)
+            assert not any(one.waiting for one in channel.line.subchannels)
+            assert not any(connection._streams for connection in _connections(channel))
