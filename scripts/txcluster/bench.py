@@ -35,12 +35,14 @@ _TEXT = """# Distributed transactions
 One coordinator and 2 or 5 participants, a process each on one machine; every transaction changes one account on each
 participant. *Durable* is SQLite with `synchronous=FULL` on both sides: votes, decisions and commits wait for the disk,
 those that come together for one write. Measured by `make bench-tx`, {seconds:g} s a row; {machine}.
+Other work made a load average of {load:.1f} before it began: where that is near the number of cores, or above it, rates
+and latencies are those of a busy machine, and the CPU time is what to compare.
 """
 
 
 def bench(seconds: float, output: Path | None) -> None:
     """Print the table. This process coordinates; the participants are processes of their own, on the same loop."""
-    lines = [_TEXT.format(seconds=seconds, machine=this_machine()), _HEAD]
+    lines = [_TEXT.format(seconds=seconds, machine=this_machine(), load=os.getloadavg()[0]), _HEAD]
     print(*lines, sep="\n", flush=True)
 
     def say(line: str) -> None:
