@@ -10,7 +10,7 @@ STEPS ?= 1000000
 RUNS ?= 130
 KILLS ?= 50
 # Other interpreters run what depends on the interpreter; peers, generators, benchmarks and long searches run once.
-UNIT := -m 'not once' --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop
+UNIT := -m 'not once and not stress' --ignore=tests/bench --ignore=tests/chaos --ignore=tests/compiler --ignore=tests/conformity --ignore=tests/contract --ignore=tests/directory --ignore=tests/interop
 # Files, and folders too: a removed file changes only its folder.
 SOURCES := $(shell find orbit_net -name __pycache__ -prune -o -print)
 export ORBIT_NET_INSTALLED := 1
@@ -19,7 +19,7 @@ export ORBIT_NET_INSTALLED := 1
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000
 NODE := tests/interop/node
 
-.PHONY: help gen demo test sim-raft sim-tx invocations lint types bench bench-raft bench-tx kill-tx pure interop conformance build lock clean
+.PHONY: help gen demo test stress sim-raft sim-tx invocations lint types bench bench-raft bench-tx kill-tx pure interop conformance build lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,9 +30,12 @@ gen: .venv/ready ## generate orbit_net/proto from protos, and the messages of th
 demo: .venv/installed ## run calls, actors on three nodes (DIRECTORY=etcd: in etcd) and Raft, on asyncio and on trio
 	$(BIN)/python scripts/demo.py $(DIRECTORY)
 
-test: .venv/installed ## run all tests but interop, and the unit suite on each other CPython that is here
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop
+test: .venv/installed ## run all tests but stress and interop, and the unit suite on each other CPython that is here
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop -m 'not stress'
 	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) $(UNIT)
+
+stress: .venv/installed ## flood, overload and kill what can be; measure costs that must not grow
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop -m stress
 
 sim-raft: .venv/ready ## simulate Raft clusters in bad conditions: SEED=n STEPS=n
 	$(BIN)/python scripts/sim_raft.py --seed $(SEED) --steps $(STEPS)

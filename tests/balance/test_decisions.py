@@ -20,6 +20,8 @@ from orbit_net.client.balance.xxhash import xxh64
 from orbit_net.errors import ConfigurationError
 from orbit_net.net import TcpAddress, UnixAddress
 
+pytestmark = pytest.mark.once
+
 SEED = 20261127
 IDLE, CONNECTING, READY, FAILING = (
     Connectivity.IDLE,

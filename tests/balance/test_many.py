@@ -23,7 +23,7 @@ from orbit_net.client import (
 from orbit_net.errors import ConnectError
 from orbit_net.net import TcpAddress
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
 MANY = 10_000
 POLICIES = {

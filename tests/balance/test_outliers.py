@@ -8,6 +8,8 @@ from orbit_net.client.balance import FailurePercentage, OutlierDetection, Succes
 from orbit_net.client.balance.outlier import Outliers
 from orbit_net.errors import ConfigurationError
 
+pytestmark = pytest.mark.once
+
 HOSTS = [f"h{number}" for number in range(10)]
 
 

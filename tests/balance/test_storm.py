@@ -25,7 +25,7 @@ from orbit_net.load import LoadMetrics, LoadReporting
 from orbit_net.status import Status
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
 SEED = 20261127
 AGAIN = RetryPolicy(

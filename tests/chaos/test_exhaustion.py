@@ -10,7 +10,7 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 from rawpeer import message, request_headers
 from victims import Victim
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
 
 @pytest.fixture

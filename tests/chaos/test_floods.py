@@ -37,7 +37,7 @@ from orbit_net.errors import RpcError
 from orbit_net.status import Status
 from rawpeer import PREFACE, RawPeer, message, request_headers
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
 CPU_SECONDS, MEMORY = 1.0, 16 * 1024 * 1024
 HONEST_CALLS = 40

@@ -16,7 +16,7 @@ from orbit_net.net import connect, parse_target
 from orbit_net.server import Server
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.stress]
 
 SERVERS, CHANNELS, CALLERS = 3, 4, 64
 CALLS = 300

@@ -14,7 +14,7 @@ from orbit_net.status import Status
 from orbit_net.wire import FloodLimits
 from settle import assert_no_leaks, connections_of, turns, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.once]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.stress]
 
 UNREAD = 20_000
 RANDOM = 10_000

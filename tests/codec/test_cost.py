@@ -13,6 +13,8 @@ import everything.everything.v1 as ours
 from orbit_net.codec import Codec
 from orbit_net.errors import DecodeError
 
+pytestmark = pytest.mark.stress
+
 SIZE = 4 * 2**20
 REFUSED = 3.0
 """Seconds for 4 MiB at the default limit; 0.14 s for the worst here."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.stress
 
 HERE = Path(__file__).parent
 CORE = ("config", "core", "log", "membership", "messages", "progress", "quorum", "reads")

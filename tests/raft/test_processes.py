@@ -3,7 +3,7 @@
 import pytest
 from raftcluster.killing import kill_leaders
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.once]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.stress]
 
 
 async def test_no_acknowledged_write_is_lost_when_leaders_are_killed(tmp_path, anyio_backend_name):

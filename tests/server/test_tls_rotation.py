@@ -11,7 +11,7 @@ from echo import Echo, EchoStub, RawCodec
 from orbit_net.client import Channel, TlsConfig
 from orbit_net.server import Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90), pytest.mark.once]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90), pytest.mark.stress]
 
 CALLS = 1_000
 WORKERS = 4

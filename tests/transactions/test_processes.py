@@ -4,7 +4,7 @@ import pytest
 from txcluster.dying import MOMENTS
 from txcluster.killing import kill_nodes
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150), pytest.mark.once]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150), pytest.mark.stress]
 
 
 async def test_nothing_is_lost_when_nodes_are_killed(tmp_path, anyio_backend_name):

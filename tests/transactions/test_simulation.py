@@ -9,7 +9,7 @@ import pytest
 
 from txsim import Broken, Variant, World, main, run, simulate
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.once]
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from orbit_net.wire import Connection, HeaderTemplate, WireSettings
 from orbit_net.wire.hpack import HeaderEncoder
 from wirepair import REQUEST, RESPONSE, TRAILERS_ONLY, Pair, feed
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.stress
 
 WIDE = WireSettings(
     stream_window=2**24, connection_window=2**26, max_concurrent_streams=2**20, max_message=2**24, send_high_water=2**24

@@ -8,6 +8,8 @@ import rawframes as raw
 from orbit_net.wire import FloodLimits, WireSettings
 from wirepair import REQUEST, RESPONSE, TRAILERS_ONLY, Pair, assert_whole, started_client, started_server
 
+pytestmark = pytest.mark.once
+
 LIMITS = FloodLimits()
 
 

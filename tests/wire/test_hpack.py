@@ -12,6 +12,8 @@ from orbit_net.wire.events import HeadersReceived, TrailersReceived
 from orbit_net.wire.hpack import HeaderDecoder, HeaderEncoder, list_size
 from wirepair import RESPONSE, TRAILERS, Pair, feed
 
+pytestmark = pytest.mark.once
+
 PSEUDO = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a/b"), (b":authority", b"test")]
 
 
