@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, what the protocol core does without, and how large a module may be."""
 
 import ast
+from functools import wraps
 from itertools import chain
 from pathlib import Path
 
@@ -111,8 +112,23 @@ def _is_module(name):
 
 
 def paths(modules):
-    """Name the parameters by their files."""
-    return pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in modules])
+    """Check every one of ``modules`` in one test, and say which are not as they should be."""
+
+    def decorate(check):
+        @wraps(check)
+        def test():
+            wrong = []
+            for path in modules:
+                try:
+                    check(path)
+                except AssertionError as error:
+                    wrong.append(f"{path.relative_to(ROOT)}: {error}")
+            assert not wrong, "\n".join(wrong)
+
+        del test.__wrapped__  # pytest would look for its parameter
+        return test
+
+    return decorate
 
 
 @paths(MODULES)
