@@ -1,4 +1,8 @@
-"""How Orbit-RS behaves and what we do, row by row, as far as names, actors and health go."""
+"""How Orbit-RS behaves and what we do, row by row, as far as names, actors and health go.
+
+The other rows: connections of an endpoint in ``client/test_pool.py`` (a further connection only when full), broadcasts
+and participants' nodes in ``transactions/test_sender.py`` and ``test_coordinator.py``, Raft in ``raft/test_core.py``.
+"""
 
 import anyio
 import pytest
