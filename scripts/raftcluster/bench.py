@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -10,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
+from nodeprocesses import cpu_seconds
 
 from orbit_net.errors import RpcError
 from raftcluster.cluster import Cluster
@@ -58,12 +58,12 @@ async def bench(seconds: float, output: Path | None) -> None:
 async def _measure(kind: str, put: Put, pids: Sequence[int], seconds: float, say: Callable[[str], None]) -> None:
     await _load(put, 8, 0.5)  # the first calls connect and compile
     for clients in (1, 64):
-        before = _cpu(pids)
+        before = cpu_seconds(pids)
         started = time.perf_counter()
         latencies = sorted(await _load(put, clients, seconds))
         elapsed = time.perf_counter() - started
         count = len(latencies)
-        cpu = (_cpu(pids) - before) / count * 1e6
+        cpu = (cpu_seconds(pids) - before) / count * 1e6
         p50, p99 = (latencies[int(count * share)] * 1e3 for share in (0.5, 0.99))
         say(f"| {kind} | {clients} | {count / elapsed:,.0f} | {p50:.1f} | {p99:.1f} | {cpu:,.0f} |")
 
@@ -85,12 +85,3 @@ async def _load(put: Put, clients: int, seconds: float) -> list[float]:
         for number in range(clients):
             tasks.start_soon(client, number)
     return latencies
-
-
-def _cpu(pids: Sequence[int]) -> float:
-    """Return the CPU seconds of processes so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")

@@ -1,102 +1,52 @@
-"""Starts, kills and asks node processes."""
+"""The nodes of a replicated store, and a client that finds the leader."""
 
 from __future__ import annotations
 
-import random
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import anyio
+from nodeprocesses import NodeProcesses
 
-from orbit_net.client import BackoffPolicy, Channel, ChannelSettings
+from orbit_net.client import Channel, ChannelSettings
 from orbit_net.errors import RpcError
 from orbit_net.status import Status
 from raftcluster.node import STORE_PORT
 from raftcluster.store import JsonCodec, StoreStub
 
 _NODE = Path(__file__).with_name("node.py")
-_SETTINGS = ChannelSettings(connect_timeout=2.0, backoff=BackoffPolicy(initial=0.02, multiplier=1.0))
 
 
-class Cluster:
-    """Nodes ``a``, ``b``, ``c`` … on loopback addresses of their own, so that ports never collide."""
+class Cluster(NodeProcesses[StoreStub]):
+    """Nodes that agree; ``directory`` None keeps everything in memory."""
 
     def __init__(self, size: int, directory: Path | None, backend: str) -> None:
-        net = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
-        self.hosts = {chr(ord("a") + number): f"{net}.{number + 1}" for number in range(size)}
+        super().__init__(size)
         self._directory = directory
         self._backend = backend
-        self._processes: dict[str, subprocess.Popen[str]] = {}
-        self._channels: dict[str, Channel] = {}
         self._hint: str | None = None
-        self.stubs: dict[str, StoreStub] = {}
 
-    async def __aenter__(self) -> Self:
-        for name in self.hosts:
-            self.start(name)
-        try:
-            for name in self.hosts:
-                await self.wait_started(name)
-            for name, host in self.hosts.items():
-                channel = Channel(f"{host}:{STORE_PORT}", codec=JsonCodec(), settings=_SETTINGS)
-                self._channels[name] = await channel.__aenter__()
-                self.stubs[name] = StoreStub(channel)
-        except BaseException:
-            self.kill_all()
-            raise
-        return self
-
-    async def __aexit__(self, *details: Any) -> None:
-        for channel in reversed(self._channels.values()):
-            channel.close()
-        self.kill_all()
-        for channel in reversed(self._channels.values()):
-            await channel.__aexit__(None, None, None)
-
-    def start(self, name: str) -> None:
-        """Start a node that does not run."""
+    def command(self, name: str) -> list[str]:
+        """Return what starts a node."""
         directory = "-" if self._directory is None else str(self._directory / name)
         others = [f"{peer}={host}" for peer, host in self.hosts.items()]
-        command = [sys.executable, str(_NODE), self._backend, name, directory, *others]
-        self._processes[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return [sys.executable, str(_NODE), self._backend, name, directory, *others]
 
-    async def wait_started(self, name: str) -> None:
-        """Wait until a node serves."""
-        output = self._processes[name].stdout
-        assert output is not None
-        line = await anyio.to_thread.run_sync(output.readline)
-        if line != "ready\n":
-            raise RuntimeError(f"the node {name} did not start")
-
-    def kill(self, name: str) -> None:
-        """End a node at once: SIGKILL."""
-        process = self._processes.pop(name)
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-    def kill_all(self) -> None:
-        """End all nodes."""
-        for name in list(self._processes):
-            self.kill(name)
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes."""
-        return [process.pid for process in self._processes.values()]
+    def connect(self, host: str, settings: ChannelSettings) -> tuple[Channel, StoreStub]:
+        """Return a channel to the store at ``host`` and its stub."""
+        channel = Channel(f"{host}:{STORE_PORT}", codec=JsonCodec(), settings=settings)
+        return channel, StoreStub(channel)
 
     async def leader(self, *, other_than: str | None = None) -> str:
         """Wait until a running node knows a leader that runs, and return its name."""
         while True:
-            for name in list(self._processes):
+            for name in list(self.processes):
                 try:
                     leader = (await self.stubs[name].status(timeout=1.0))["leader"]
                 except RpcError:
                     continue
-                if leader is not None and leader != other_than and leader in self._processes:
+                if leader is not None and leader != other_than and leader in self.processes:
                     return str(leader)
             await anyio.sleep(0.005)  # other processes: asking is the only way to know
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 from benchmarks.machine import this_machine
+from nodeprocesses import cpu_seconds
 
 from orbit_net.client import TransportConfig
 from orbit_net.directory import StaticNodeResolver
@@ -79,14 +80,14 @@ async def _measure(
         await server.listen(f"{cluster.guest['coordinator']}:{NODE_PORT}")
         await _load(node, cluster, max(_AT_A_TIME), _WARM_UP)  # connects and compiles
         for number in _AT_A_TIME:
-            pids = [process.pid for process in cluster.processes.values()]
-            before, ours, writes = _cpu(pids), _cpu([os.getpid()]), log.writes
+            pids = cluster.pids
+            before, ours, writes = cpu_seconds(pids), cpu_seconds([os.getpid()]), log.writes
             started = time.perf_counter()
             latencies = sorted(await _load(node, cluster, number, seconds))
             elapsed = time.perf_counter() - started
             count = len(latencies)
-            theirs = (_cpu(pids) - before) / count / participants * 1e6
-            own = (_cpu([os.getpid()]) - ours) / count * 1e6
+            theirs = (cpu_seconds(pids) - before) / count / participants * 1e6
+            own = (cpu_seconds([os.getpid()]) - ours) / count * 1e6
             p50, p99 = (latencies[int(count * share)] * 1e3 for share in (0.5, 0.99))
             kind = "in memory" if directory is None else "durable"
             batching = "" if directory is None else f"{count / (log.writes - writes):.1f}"
@@ -117,12 +118,3 @@ async def _load(node: TransactionNode, cluster: Cluster, number: int, seconds: f
         for place in range(number):
             tasks.start_soon(owner, place)
     return latencies
-
-
-def _cpu(pids: list[int]) -> float:
-    """Return the CPU seconds of processes so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
