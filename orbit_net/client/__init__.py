@@ -13,15 +13,22 @@ from orbit_net.client.balance import (
     WeightedRoundRobin,
 )
 from orbit_net.client.balance.subchannel_pool import SubchannelPool
-from orbit_net.client.breaker import BreakerPolicy, BreakerState
 from orbit_net.client.call import ClientStream
 from orbit_net.client.channel import Channel
+from orbit_net.client.config.service_config import (
+    HedgingPolicy,
+    MethodConfig,
+    RetryPolicy,
+    RetryThrottling,
+    ServiceConfig,
+)
 from orbit_net.client.connectivity import Connectivity
-from orbit_net.client.endpoint import PooledConnection
-from orbit_net.client.hedging import HedgeTally
 from orbit_net.client.outgoing import OutgoingCall
-from orbit_net.client.pool import ConnectionPool
-from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, PoolStats
+from orbit_net.client.pool.breaker import BreakerPolicy, BreakerState
+from orbit_net.client.pool.connection_pool import ConnectionPool
+from orbit_net.client.pool.endpoint import PooledConnection
+from orbit_net.client.pool.stats import ConnectionStats, EndpointStats, PoolStats
+from orbit_net.client.pool.transport import TransportConfig
 from orbit_net.client.resolve import (
     NodeListing,
     NodesResolver,
@@ -32,12 +39,11 @@ from orbit_net.client.resolve import (
     register_resolver,
     unregister_resolver,
 )
-from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy, RetryThrottling, ServiceConfig
+from orbit_net.client.retry.hedging import HedgeTally
 from orbit_net.client.settings import ChannelSettings, RetrySettings
 from orbit_net.client.stub import ResponseStream, Stub
 from orbit_net.client.subchannel import Subchannel
 from orbit_net.client.tally import CallTally
-from orbit_net.client.transport import TransportConfig
 from orbit_net.context import detached
 from orbit_net.net import Certificate, TlsConfig
 from orbit_net.wire import KeepaliveSettings

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from h2.errors import ErrorCodes
 
-from orbit_net.client.replay import Replay
 from orbit_net.client.response import outcome_of, refusal_of
-from orbit_net.client.retry import Retries, read_pushback
+from orbit_net.client.retry.replay import Replay
+from orbit_net.client.retry.retries import Retries, read_pushback
 from orbit_net.errors import ConfigurationError, LocalProtocolError, OrbitError, RpcError
 from orbit_net.net import Failure
 from orbit_net.status import Status
@@ -18,11 +18,11 @@ from orbit_net.wire.timeouts import encode_timeout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orbit_net.client.hedging import HedgeTally
+    from orbit_net.client.config.method import Method
+    from orbit_net.client.config.service_config import RetryPolicy
     from orbit_net.client.line import Line
-    from orbit_net.client.method import Method
-    from orbit_net.client.retrying import Retrying
-    from orbit_net.client.service_config import RetryPolicy
+    from orbit_net.client.retry.hedging import HedgeTally
+    from orbit_net.client.retry.retrying import Retrying
     from orbit_net.net import Connection, Peer, Stream, Timer, Timers
     from orbit_net.wire.hpack import Field
 
@@ -47,11 +47,11 @@ class Attempt:
     """What one call knows of the network: the attempt under way, and whether another one follows it.
 
     It is a :class:`~orbit_net.client.line.Pending` while it waits for a stream, a
-    :class:`~orbit_net.client.retrying.Delayed` while it waits to begin again, and its deadline, which holds over all
-    attempts, is a timer of the channel: ``begin``, ``refuse``, ``go_on`` and ``expire`` are called by other tasks and
-    never block. ``failure`` is set once, by whatever ends the call from our side; a failure of the stream stays with
-    the stream, because it may be retried. ``over`` tells that the user has been told how the call ended, ``peer`` is
-    that of the last attempt.
+    :class:`~orbit_net.client.retry.retrying.Delayed` while it waits to begin again, and its deadline, which holds over
+    all attempts, is a timer of the channel: ``begin``, ``refuse``, ``go_on`` and ``expire`` are called by other tasks
+    and never block. ``failure`` is set once, by whatever ends the call from our side; a failure of the stream stays
+    with the stream, because it may be retried. ``over`` tells that the user has been told how the call ended, ``peer``
+    is that of the last attempt.
     """
 
     tally: HedgeTally | None = None

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
-    from orbit_net.client.hedging import HedgeTally
-    from orbit_net.client.method import Method
+    from orbit_net.client.config.method import Method
+    from orbit_net.client.retry.hedging import HedgeTally
     from orbit_net.net import Peer, Stream
 
 __all__ = ["ClientStream"]

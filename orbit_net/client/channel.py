@@ -14,14 +14,14 @@ from orbit_net.client import compat
 from orbit_net.client.attempt import Attempt
 from orbit_net.client.balance.settings import PickFirst, Plan
 from orbit_net.client.call import ClientStream
+from orbit_net.client.config.method import configured
+from orbit_net.client.config.service_config import ServiceConfig
 from orbit_net.client.connectivity import Changes, Connectivity
 from orbit_net.client.dispatching import Dispatching
-from orbit_net.client.hedged import HedgedAttempt
 from orbit_net.client.lines import chosen_resolver, line_of
-from orbit_net.client.method import configured
 from orbit_net.client.outgoing import OutgoingCall
-from orbit_net.client.retrying import Retrying
-from orbit_net.client.service_config import ServiceConfig
+from orbit_net.client.retry.hedged import HedgedAttempt
+from orbit_net.client.retry.retrying import Retrying
 from orbit_net.client.settings import ChannelSettings
 from orbit_net.codec import Codec, content_type_of
 from orbit_net.context import inherited_deadline
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from orbit_net.client.attempt import Watcher
     from orbit_net.client.balance.settings import Balancing
     from orbit_net.client.balance.subchannel_pool import SubchannelPool
-    from orbit_net.client.hedging import HedgeTally
+    from orbit_net.client.config.method import Method
+    from orbit_net.client.config.service_config import RetryPolicy
     from orbit_net.client.line import Line
-    from orbit_net.client.method import Method
     from orbit_net.client.resolve import Resolver, ResolveSettings
-    from orbit_net.client.service_config import RetryPolicy
+    from orbit_net.client.retry.hedging import HedgeTally
     from orbit_net.client.subchannel import Subchannel
     from orbit_net.client.tally import CallTally
     from orbit_net.codec import AnyCodec

@@ -75,7 +75,7 @@ def _replace(stub: Any) -> None:
 
 def _is_ours(channel: Any) -> bool:
     from orbit_net.client.channel import Channel  # noqa: PLC0415 - the channel imports this module
-    from orbit_net.client.endpoint import PooledConnection  # noqa: PLC0415 - as does what uses it
+    from orbit_net.client.pool.endpoint import PooledConnection  # noqa: PLC0415 - as does what uses it
 
     return isinstance(channel, (Channel, PooledConnection))
 

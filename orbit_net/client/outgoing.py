@@ -13,7 +13,7 @@ from orbit_net.wire.metadata import decode_metadata, encode_metadata
 if TYPE_CHECKING:
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.call import ClientStream
-    from orbit_net.client.hedging import HedgeTally
+    from orbit_net.client.retry.hedging import HedgeTally
     from orbit_net.interceptor import EndHook, MessageHook
     from orbit_net.net import Peer
     from orbit_net.wire.metadata import Metadata

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from orbit_net.client.attempt import Attempt
     from orbit_net.client.channel import Channel
-    from orbit_net.client.method import Method
+    from orbit_net.client.config.method import Method
     from orbit_net.net import Stream
     from orbit_net.wire import HeaderBlock
     from orbit_net.wire.metadata import Metadata

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from orbit_net.client.call import ClientStream
     from orbit_net.client.channel import Channel
-    from orbit_net.client.endpoint import PooledConnection
-    from orbit_net.client.service_config import RetryPolicy
+    from orbit_net.client.config.service_config import RetryPolicy
+    from orbit_net.client.pool.endpoint import PooledConnection
     from orbit_net.wire.metadata import Metadata, MetadataLike
 
 __all__ = ["ResponseStream", "Stub"]

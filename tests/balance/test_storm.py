@@ -19,7 +19,7 @@ from orbit_net.client import (
     ServiceConfig,
     WeightedRoundRobin,
 )
-from orbit_net.client.service_config import MethodConfig
+from orbit_net.client.config.service_config import MethodConfig
 from orbit_net.errors import RpcError
 from orbit_net.load import LoadMetrics, LoadReporting
 from orbit_net.status import Status

@@ -3,7 +3,7 @@
 import pytest
 
 from orbit_net.client import BreakerPolicy, BreakerState
-from orbit_net.client.breaker import CircuitBreaker
+from orbit_net.client.pool.breaker import CircuitBreaker
 from orbit_net.errors import ConfigurationError
 
 POLICY = BreakerPolicy(failures=3, isolation=10.0, max_isolation=35.0, probes=4)

@@ -12,7 +12,7 @@ from delays import Delays
 from echo import Echo, EchoStub, RawCodec
 from memory import in_memory
 from orbit_net.client import Channel, ChannelSettings, RetrySettings
-from orbit_net.client.hedged import HedgedAttempt
+from orbit_net.client.retry.hedged import HedgedAttempt
 from orbit_net.errors import ConfigurationError, ConnectError, RpcError
 from orbit_net.server import current_call
 from orbit_net.status import Status

@@ -1,8 +1,8 @@
 """Whether the next attempt of a hedged call is sent, without a clock (gRFC A6)."""
 
 from orbit_net.client import HedgeTally, HedgingPolicy, RetryThrottling
-from orbit_net.client.hedging import Hedges
-from orbit_net.client.retry import Throttle
+from orbit_net.client.retry.hedging import Hedges
+from orbit_net.client.retry.retries import Throttle
 from orbit_net.status import Status
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-import orbit_net.client.pool as pool_module
+import orbit_net.client.pool.connection_pool as pool_module
 from echo import Echo, EchoStub, RawCodec
 from memory import HANG
 from orbit_net.client import BreakerPolicy, BreakerState, ConnectionPool, TransportConfig

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orbit_net.client.pool_plan import Plan, Standing, plan
-from orbit_net.client.pool_stats import Tally
+from orbit_net.client.pool.plan import Plan, Standing, plan
+from orbit_net.client.pool.stats import Tally
 
 HOUR = 3_600.0
 

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from orbit_net.client import RetryPolicy, RetryThrottling
-from orbit_net.client.replay import Replay, ReplayBudget
-from orbit_net.client.retry import Retries, Throttle, backoff, read_pushback
+from orbit_net.client.retry.replay import Replay, ReplayBudget
+from orbit_net.client.retry.retries import Retries, Throttle, backoff, read_pushback
 from orbit_net.status import Status
 
 

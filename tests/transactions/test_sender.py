@@ -6,7 +6,7 @@ import anyio
 import pytest
 from grpclib.exceptions import GRPCError
 
-import orbit_net.client.pool as pool_module
+import orbit_net.client.pool.connection_pool as pool_module
 from memory import HANG
 from orbit_net.client import BreakerPolicy, ConnectionPool, TransportConfig
 from orbit_net.directory import StaticNodeResolver

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from orbit_net.client.balance.settings import Plan
     from orbit_net.client.channel import Channel
+    from orbit_net.client.config.service_config import ServiceConfig
     from orbit_net.client.line import Line
-    from orbit_net.client.service_config import ServiceConfig
 
 __all__ = ["BalancerOwner"]
 

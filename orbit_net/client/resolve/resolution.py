@@ -11,7 +11,7 @@ from orbit_net.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orbit_net.client.service_config import ServiceConfig
+    from orbit_net.client.config.service_config import ServiceConfig
     from orbit_net.net import Address
 
 __all__ = ["PushingResolver", "Resolution", "ResolvedEndpoint", "Resolver"]

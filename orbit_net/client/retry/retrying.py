@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from orbit_net.client.hedging import HedgeTally
-from orbit_net.client.replay import ReplayBudget
-from orbit_net.client.retry import Throttle
+from orbit_net.client.retry.hedging import HedgeTally
+from orbit_net.client.retry.replay import ReplayBudget
+from orbit_net.client.retry.retries import Throttle
 
 if TYPE_CHECKING:
     from random import Random
 
-    from orbit_net.client.service_config import ServiceConfig
+    from orbit_net.client.config.service_config import ServiceConfig
     from orbit_net.client.settings import RetrySettings
     from orbit_net.net import Timer, Timers
 

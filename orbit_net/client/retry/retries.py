@@ -1,6 +1,6 @@
 """Whether and when a failed call is tried again: pure policy, with chance as an argument.
 
-Source: gRFC A6. What is never sent twice is in :mod:`orbit_net.client.replay`.
+Source: gRFC A6. What is never sent twice is in :mod:`orbit_net.client.retry.replay`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from random import Random
 
-    from orbit_net.client.service_config import RetryPolicy, RetryThrottling
+    from orbit_net.client.config.service_config import RetryPolicy, RetryThrottling
     from orbit_net.status import Status
 
 __all__ = ["Retries", "Throttle", "backoff", "read_pushback"]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from orbit_net.client.backoff import BackoffPolicy
-from orbit_net.client.service_config import MAX_ATTEMPTS, MethodConfig, RetryPolicy, ServiceConfig
+from orbit_net.client.config.service_config import MAX_ATTEMPTS, MethodConfig, RetryPolicy, ServiceConfig
 from orbit_net.client.settings import ChannelSettings
 from orbit_net.errors import ConfigurationError
 from orbit_net.status import Status

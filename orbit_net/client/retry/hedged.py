@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from orbit_net.client.attempt import Attempt
-from orbit_net.client.hedging import Hedges, HedgeTally
-from orbit_net.client.lane import Lane
-from orbit_net.client.race import Race
 from orbit_net.client.response import outcome_of
+from orbit_net.client.retry.hedging import Hedges, HedgeTally
+from orbit_net.client.retry.lane import Lane
+from orbit_net.client.retry.race import Race
 from orbit_net.errors import ConfigurationError, LocalProtocolError
 from orbit_net.net import Failure
 from orbit_net.status import Status
 
 if TYPE_CHECKING:
+    from orbit_net.client.config.method import Method
     from orbit_net.client.line import Line
-    from orbit_net.client.method import Method
-    from orbit_net.client.retrying import Retrying
+    from orbit_net.client.retry.retrying import Retrying
     from orbit_net.net import Connection, Stream, Timer, Timers
     from orbit_net.wire import HeaderBlock
 
@@ -39,8 +39,8 @@ _log = logging.getLogger("orbit_net.client")
 class HedgedAttempt(Attempt):
     """What a hedged call knows of the network: its attempts, until one of them is the call.
 
-    Invariants: :attr:`stream` is the :class:`~orbit_net.client.race.Race` while an attempt is under way and none is
-    chosen, then the chosen one's. An attempt that was not chosen is in ``_lanes`` until it has failed or was let go.
+    Invariants: :attr:`stream` is the :class:`~orbit_net.client.retry.race.Race` while an attempt is under way and none
+    is chosen, then the chosen one's. An attempt that was not chosen is in ``_lanes`` until it has failed or was let go.
     """
 
     __slots__ = ("_decided", "_hedges", "_lanes", "_last", "_news", "_race", "_reviewing", "_wakeup", "tally", "tried")

@@ -207,7 +207,7 @@ class ServiceConfig:
         Unknown keys are ignored, as gRPC does. Raises :class:`ConfigurationError` with the path and the value of what
         is wrong, and what is allowed there.
         """
-        from orbit_net.client.service_json import read_service_config  # noqa: PLC0415 - it makes these classes
+        from orbit_net.client.config.service_json import read_service_config  # noqa: PLC0415 - it makes these classes
 
         return read_service_config(config)
 

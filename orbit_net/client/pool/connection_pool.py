@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 import anyio.lowlevel
 
-from orbit_net.client.breaker import BreakerPolicy
-from orbit_net.client.endpoint import MAX_AGE, Endpoint, PooledConnection
-from orbit_net.client.pool_stats import PoolStats, Tally
+from orbit_net.client.pool.breaker import BreakerPolicy
+from orbit_net.client.pool.endpoint import MAX_AGE, Endpoint, PooledConnection
+from orbit_net.client.pool.stats import PoolStats, Tally
+from orbit_net.client.pool.transport import TransportConfig
 from orbit_net.client.resolve import resolver_for
-from orbit_net.client.transport import TransportConfig
 from orbit_net.errors import ConfigurationError, ConnectError, NetworkError
 from orbit_net.net import ENVIRONMENT
 
@@ -39,7 +39,7 @@ MAX_IDLE: Final = 600.0
 
 _CLOSE_GRACE: Final = 2.0
 
-_log = logging.getLogger("orbit_net.client.pool")
+_log = logging.getLogger("orbit_net.client.pool.connection_pool")
 
 
 class ConnectionPool:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
-from orbit_net.client.breaker import CircuitBreaker
 from orbit_net.client.channel import Channel
-from orbit_net.client.pool_plan import Standing, plan
-from orbit_net.client.pool_stats import ConnectionStats, EndpointStats, Tally
-from orbit_net.client.transport import seconds_of
+from orbit_net.client.pool.breaker import CircuitBreaker
+from orbit_net.client.pool.plan import Standing, plan
+from orbit_net.client.pool.stats import ConnectionStats, EndpointStats, Tally
+from orbit_net.client.pool.transport import seconds_of
 from orbit_net.net import Failure
 from orbit_net.status import Status
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grpclib.metadata import Deadline
 
     from orbit_net.client.call import ClientStream
-    from orbit_net.client.pool import ConnectionPool
+    from orbit_net.client.pool.connection_pool import ConnectionPool
     from orbit_net.wire.metadata import MetadataLike
 
 __all__ = ["Endpoint", "Member", "PooledConnection"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from orbit_net.client.balance_json import read_balancing
-from orbit_net.client.json_node import Node as _Node
-from orbit_net.client.json_node import boolean as _boolean
-from orbit_net.client.json_node import duration as _duration
-from orbit_net.client.json_node import integer as _integer
-from orbit_net.client.json_node import number as _number
-from orbit_net.client.json_node import text as _text
-from orbit_net.client.service_config import (
+from orbit_net.client.config.balance_json import read_balancing
+from orbit_net.client.config.json_node import Node as _Node
+from orbit_net.client.config.json_node import boolean as _boolean
+from orbit_net.client.config.json_node import duration as _duration
+from orbit_net.client.config.json_node import integer as _integer
+from orbit_net.client.config.json_node import number as _number
+from orbit_net.client.config.json_node import text as _text
+from orbit_net.client.config.service_config import (
     HedgingPolicy,
     MethodConfig,
     RetryPolicy,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orbit_net.client.response import outcome_of, refusal_of
-from orbit_net.client.retry import read_pushback
+from orbit_net.client.retry.retries import read_pushback
 from orbit_net.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orbit_net.client.hedged import HedgedAttempt
+    from orbit_net.client.retry.hedged import HedgedAttempt
     from orbit_net.errors import OrbitError
     from orbit_net.net import Connection, Failure, Stream
     from orbit_net.wire.hpack import Field

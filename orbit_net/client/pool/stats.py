@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orbit_net.client.breaker import BreakerState
+    from orbit_net.client.pool.breaker import BreakerState
 
 __all__ = ["ConnectionStats", "EndpointStats", "PoolStats", "Tally"]
 

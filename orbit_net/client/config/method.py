@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbit_net.client.service_config import HedgingPolicy, MethodConfig, RetryPolicy
+    from orbit_net.client.config.service_config import HedgingPolicy, MethodConfig, RetryPolicy
     from orbit_net.client.settings import ChannelSettings
     from orbit_net.wire import HeaderTemplate
 

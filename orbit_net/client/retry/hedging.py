@@ -1,6 +1,6 @@
 """Whether the next attempt of a hedged call is sent, and when: pure policy.
 
-Source: gRFC A6, "Hedging Policy". The attempts themselves are in :mod:`orbit_net.client.hedged`.
+Source: gRFC A6, "Hedging Policy". The attempts themselves are in :mod:`orbit_net.client.retry.hedged`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbit_net.client.retry import Throttle
-    from orbit_net.client.service_config import HedgingPolicy
+    from orbit_net.client.config.service_config import HedgingPolicy
+    from orbit_net.client.retry.retries import Throttle
     from orbit_net.status import Status
 
 __all__ = ["HedgeTally", "Hedges"]

@@ -17,7 +17,7 @@ from orbit_net.client.balance.settings import (
     SuccessRate,
     WeightedRoundRobin,
 )
-from orbit_net.client.json_node import Node, boolean, duration, integer, number, text
+from orbit_net.client.config.json_node import Node, boolean, duration, integer, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ from orbit_net.errors import LocalProtocolError
 from orbit_net.net import Stream
 
 if TYPE_CHECKING:
-    from orbit_net.client.hedged import HedgedAttempt
+    from orbit_net.client.retry.hedged import HedgedAttempt
     from orbit_net.net import Connection, Failure
 
 __all__ = ["Race"]
