@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 
 import anyio
-import anyio.lowlevel
 import pytest
 from grpclib.const import Cardinality
 
 from echo import Echo, RawCodec
-from grpcio_peer import GrpcioEcho, grpcio_client, grpcio_server, in_thread
+from grpcio_peer import GrpcioEcho, Signal, grpcio_client, grpcio_server, in_thread
 from orbit_net.client import BackoffPolicy, Channel, ChannelSettings, Connectivity
 from orbit_net.errors import ConfigurationError
 from orbit_net.server import Server
@@ -21,10 +20,8 @@ BEFORE, AFTER = 200, 200
 """Calls that the first server answers before it goes, and the second one after it came."""
 
 
-async def until(condition):
-    """Return when ``condition()`` holds, giving other tasks their turns."""
-    while not condition():
-        await anyio.lowlevel.checkpoint()
+HELD = 5
+"""Calls in the hands of the first server while it goes."""
 
 
 async def listen_again(server, address):
@@ -33,27 +30,46 @@ async def listen_again(server, address):
         try:
             return await server.listen(address)
         except ConfigurationError:
-            await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+
+
+class Tally:
+    """Sets ``reached`` once it has counted more than ``enough`` calls, ``held`` of them that are held.
+
+    The tests of this module share one interpreter lock between an event loop and the threads of grpcio: they wait for
+    events, since a loop that asks again and again takes the lock from those that it waits for.
+    """
+
+    def __init__(self, reached, *, enough, held=0):
+        self.reached = reached
+        self._missing = {b"hold": held, b"": enough}
+
+    def count(self, request):
+        """Count a call."""
+        kind = request if request == b"hold" else b""
+        self._missing[kind] -= 1
+        if not self.reached.is_set() and self._missing[b"hold"] <= 0 > self._missing[b""]:
+            self.reached.set()
 
 
 class Counting(Echo):
     """Counts its calls; the request ``hold`` is answered when ``go`` is set."""
 
-    def __init__(self):
-        self.calls = self.held = 0
+    def __init__(self, tally):
+        self.tally = tally
         self.go = anyio.Event()
 
     async def unary(self, request):
-        self.calls += 1
+        self.tally.count(request)
         if request == b"hold":
-            self.held += 1
             await self.go.wait()
         return request
 
 
 async def test_our_server_drains_under_the_load_of_grpcio():
     """Calls in flight end with OK, and clients that come back find the next server on the same address."""
-    first, second = Counting(), Counting()
+    first = Counting(Tally(anyio.Event(), enough=BEFORE, held=HELD))
+    second = Counting(Tally(anyio.Event(), enough=AFTER))
     stop = threading.Event()
 
     def calls(stub):
@@ -70,13 +86,13 @@ async def test_our_server_drains_under_the_load_of_grpcio():
     async with Server([first], codec=RawCodec()) as old, Server([second], codec=RawCodec()) as new:
         [target] = await old.listen("127.0.0.1:0")
         async with grpcio_client(target) as stub, grpcio_client(target) as other, anyio.create_task_group() as tasks:
-            held = [stub.unary.future(b"hold", timeout=10) for _ in range(10)]
+            held = [stub.unary.future(b"hold", timeout=10) for _ in range(HELD)]
             for load, client in ((calls, stub), (calls, stub), (calls, other), (streams, other)):
                 tasks.start_soon(in_thread, load, client)
-            await until(lambda: first.calls > BEFORE and first.held == len(held))
+            await first.tally.reached.wait()
             tasks.start_soon(old.drain, 15)
             assert await listen_again(new, target) == [target]
-            await until(lambda: second.calls > AFTER)
+            await second.tally.reached.wait()
             first.go.set()
             for future in held:
                 assert await in_thread(future.result) == b"hold"
@@ -87,26 +103,30 @@ async def test_our_server_drains_under_the_load_of_grpcio():
 class CountingThere(GrpcioEcho):
     """Counts its calls; the request ``hold`` is answered when ``go`` is set."""
 
-    def __init__(self):
-        self.calls = self.held = 0
+    def __init__(self, tally):
+        self.tally = tally
         self.go = threading.Event()
+        self._lock = threading.Lock()
 
     def unary(self, request, context):
         """Answer with the request."""
-        self.calls += 1
+        with self._lock:
+            self.tally.count(request)
         if request == b"hold":
-            self.held += 1
             self.go.wait(15)
         return request
 
 
 class Load:
-    """Keeps a channel busy until ``over``; begins no call while ``paused``."""
+    """Keeps a channel busy until ``over``; begins no call between :meth:`pause` and :meth:`resume`."""
 
     def __init__(self, channel):
-        self.over = self.paused = False
-        self.open = 0
+        self.over = False
+        self.made = self.open = 0
         self._channel = channel
+        self._resumed = anyio.Event()
+        self._resumed.set()
+        self._idle = anyio.Event()
 
     def _request(self, method, cardinality):
         path = f"/test.Echo/{method}"
@@ -121,12 +141,24 @@ class Load:
     async def calls(self):
         """Make one unary call after the other."""
         while not self.over:
-            if self.paused:
-                await anyio.lowlevel.checkpoint()
-                continue
+            await self._resumed.wait()
+            self.made += 1
             self.open += 1
-            await self.call(b"%d" % self.open)
+            await self.call(b"%d" % self.made)
             self.open -= 1
+            if not self.open:
+                self._idle.set()
+
+    async def pause(self):
+        """Begin no more calls; return when those under way have their answers."""
+        self._resumed = anyio.Event()
+        if self.open:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def resume(self):
+        """Begin calls again."""
+        self._resumed.set()
 
     async def stream(self):
         """Play ping-pong on one stream, however long it takes."""
@@ -143,28 +175,28 @@ async def test_grpcio_server_stops_under_our_load():
     A call that reaches grpcio's server after its ``stop()`` and before its client has heard of that is answered with
     CANCELLED, whoever the client is; so the load holds its breath in between, with calls and streams open.
     """
-    first, second = CountingThere(), CountingThere()
+    first = CountingThere(Tally(Signal(), enough=BEFORE, held=HELD))
+    second = CountingThere(Tally(Signal(), enough=AFTER))
     settings = ChannelSettings(backoff=BackoffPolicy(initial=0.05))
     async with grpcio_server(first) as (old, target), Channel(target, codec=RawCodec(), settings=settings) as channel:
         load = Load(channel)
         try:
             async with anyio.create_task_group() as tasks:
-                for _ in range(5):
+                for _ in range(HELD):
                     tasks.start_soon(load.call, b"hold")
                     tasks.start_soon(load.stream)
                 for _ in range(10):
                     tasks.start_soon(load.calls)
-                await until(lambda: first.calls > BEFORE and first.held == 5)
-                load.paused = True
-                await until(lambda: not load.open)
+                await first.tally.reached.wait()
+                await load.pause()
                 async with grpcio_server(second, address=target):
                     stopped = old.stop(15)
-                    await until(lambda: channel.state is not Connectivity.READY)
-                    load.paused = False
-                    await until(lambda: second.calls > AFTER)
+                    await channel.wait_for_state_change(Connectivity.READY)
+                    load.resume()
+                    await second.tally.reached.wait()
                     first.go.set()
                     load.over = True
                     await in_thread(stopped.wait)
-                    await until(lambda: not load.open)
+                    await load.pause()
         finally:
             first.go.set()
