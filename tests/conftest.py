@@ -1,6 +1,15 @@
-"""Fixtures and options of the whole suite."""
+"""Fixtures and options of the whole suite.
+
+Properties are tested with the same examples every time. ``pytest --hypothesis-profile=search`` looks for others, and
+prints how to repeat what it finds.
+"""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("search", derandomize=False, max_examples=1_000, deadline=None, print_blob=True)
+settings.load_profile("fixed")
 
 
 def pytest_addoption(parser):

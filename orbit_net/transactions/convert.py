@@ -8,7 +8,6 @@ for: the kind of an actor's key (see :func:`~orbit_net.transactions.as_text`), a
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orbit_net.errors import DecodeError
@@ -171,6 +170,12 @@ class TransactionStateConverter:
         return TransactionState(kind, message.details)
 
 
+def _milliseconds(seconds: float) -> int:
+    """Return the fewest whole milliseconds that are not less than ``seconds``; what they say comes back the same."""
+    nearest = round(seconds * 1_000)
+    return nearest if nearest / 1_000 >= seconds else nearest + 1
+
+
 class TransactionMessageConverter:
     """:data:`TransactionMessage` ↔ ``TransactionMessageProto``."""
 
@@ -184,7 +189,7 @@ class TransactionMessageConverter:
                     prepare=PrepareMessage(
                         transaction_id=of,
                         operations=list(map(TransactionOperationConverter.to_proto, message.operations)),
-                        timeout_ms=math.ceil(round(message.timeout * 1_000, 6)),
+                        timeout_ms=_milliseconds(message.timeout),
                     )
                 )
             case Vote(participant=participant):

@@ -20,7 +20,7 @@ WRAPPERS = {
 }
 CLASSES = ["Scalars", "Presence", "Lists", "Maps", "WellKnown", "Everything", "Message"]
 
-few = settings(max_examples=60, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 classes = pytest.mark.parametrize("name", CLASSES)
 
 

@@ -35,14 +35,14 @@ def quorums(membership):
 
 
 @given(members, st.dictionaries(names, st.integers(0, 9)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agreed_is_the_best_that_some_quorum_has_reached(membership, values):
     """The largest number that all nodes of some quorum have reached."""
     assert agreed(membership, values) == max(min(values.get(n, 0) for n in q) for q in quorums(membership))
 
 
 @given(members, st.dictionaries(names, st.booleans()))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_vote_is_won_by_a_quorum_and_lost_when_none_can_come(membership, votes):
     """Won: some quorum said yes. Lost: every quorum has one who said no."""
     every = quorums(membership)
@@ -64,7 +64,7 @@ def test_nobody_agrees_without_voters():
 
 
 @given(st.sets(names, min_size=1), st.sets(names, min_size=1), st.sets(names))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_quorums_of_each_step_overlap(before, after, learners):
     """Thesis §4.1, Raft §6: any quorum before a step and any quorum after it share a node, so terms have one leader."""
     start = Membership.of(before)
@@ -119,7 +119,7 @@ class Model:
 
 
 @given(st.integers(1, 9), st.integers(1, 3), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_progress_does_what_the_model_does(next_index, window, data):
     """After any sequence of events both agree, and 0 <= match < next."""
     progress, model = Progress(next_index, window), Model(next_index, window)

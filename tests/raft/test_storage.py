@@ -297,14 +297,14 @@ def test_repr(tmp_path):
         max_size=5,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_entries_come_back_from_their_bytes(entries):
     """Any entry is read as it was written."""
     assert decode_entries(encode_entries(entries)) == entries
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_bytes_are_entries_or_an_error(data):
     """Garbage gives one kind of error."""
     for decode in (decode_entries, decode_membership):

@@ -1,4 +1,4 @@
-"""How the property tests draw: the same examples in every run."""
+"""How many examples the property tests of the wire draw."""
 
 from hypothesis import HealthCheck, settings
 
@@ -6,5 +6,5 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 def fuzz(examples):
-    """Return the settings of a property test with so many examples: derandomized, no database, no deadline."""
-    return settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW)
+    """Return the settings of a property test with so many examples, in the profile of the run."""
+    return settings(max_examples=examples, suppress_health_check=_SLOW)

@@ -77,6 +77,23 @@ ID = TransactionId(UUID, NodeId("n1"), 5)
 ACTOR = AddressableReference("Account", StringKey("1"))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [
+        (0.0, 0),
+        (0.0001, 1),
+        (0.1, 100),
+        (0.3, 300),
+        (1.001, 1_001),
+        (1.0011, 1_002),
+        (1_099_511_627.775, 1_099_511_627_775),
+    ],
+)
+def test_a_timeout_is_rounded_up_but_not_by_the_error_of_a_float(seconds, milliseconds):
+    """0.1 is a little more than a tenth, and still 100 ms; what is between two milliseconds gets the longer time."""
+    assert TransactionMessageConverter.to_proto(Prepare(ID, (), seconds)).prepare.timeout_ms == milliseconds
+
+
 @pytest.mark.parametrize("converter", CASES, ids=lambda converter: converter.__name__)
 def test_conversion_is_inverse(converter):
     """Any value comes back from its message, and from the bytes of its message."""
