@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Final, Self
@@ -22,6 +21,7 @@ from orbit_net.errors import (
 )
 from orbit_net.messaging.pending import Pending
 from orbit_net.messaging.question import Awaited, Carried, Relayed
+from orbit_net.messaging.row import Row
 from orbit_net.messaging.settings import LinkSettings
 from orbit_net.model import (
     InfoRequest,
@@ -92,12 +92,13 @@ class Link:
         )
         self._own_timers = timers is None
         self._timers = Timers() if timers is None else timers  # an empty one is false
-        self._waiting: OrderedDict[anyio.Event, None] = OrderedDict()
+        self._row = Row(self._pending.has_room)
         self._work: anyio.Event | None = None
         self._tasks: TaskGroup | None = None
         self._scope: anyio.CancelScope | None = None
         self._open = False
         self._closed = False
+        self._grace: Timer | None = None
         self._reason = "the link is full"
         self.connections = 0
         """How often a stream was open."""
@@ -128,14 +129,29 @@ class Link:
         if self._scope is not None:
             self._scope.cancel()
 
+    def retire(self) -> None:
+        """Send nothing more to a peer of which others say that it has gone, and close when it has answered.
+
+        Its last answers, and the end of its stream, may arrive after the news; a peer that gives neither within the
+        connect timeout is given up. What was not sent fails at once, as undelivered. Does not wait.
+        """
+        self._closed = True
+        reason = ConnectionLost(f"{self._name} has gone")
+        for question in self._pending.unsent():
+            question.undelivered(reason)
+        self._row.dissolve()
+        if self._pending and self._open:
+            self._grace = self._timers.add(anyio.current_time() + self.settings.connect_timeout, _Close(self))
+        else:
+            self.close()
+
     def _end_all(self) -> None:
         reason = ConnectionLost(f"the link to {self._name} was closed")
         for question in self._pending.unsent():
             question.undelivered(reason)
         for question in self._pending.unread():
             question.lost(reason)
-        while self._waiting:
-            self._waiting.popitem(last=False)[0].set()
+        self._row.dissolve()
 
     async def run(self) -> None:
         """Carry questions until the link is closed. Raises only cancellation."""
@@ -146,12 +162,15 @@ class Link:
                 async with anyio.create_task_group() as tasks:
                     if self._own_timers:
                         tasks.start_soon(self._timers.run)
-                    await self._connect_for_ever()
+                    await self._connect_until_closed()
+                    tasks.cancel_scope.cancel()
         finally:
             self._closed = True
             self._end_all()
+            if self._grace is not None:
+                self._timers.cancel(self._grace)
 
-    async def _connect_for_ever(self) -> None:
+    async def _connect_until_closed(self) -> None:
         failures = 0
         while True:
             while not self._pending.queued:
@@ -168,14 +187,16 @@ class Link:
                 _log.info("no link to %s: %s", self._name, reason)
                 for question in self._pending.unsent():
                     question.undelivered(reason)
-            self._make_room()
+            if self._closed:
+                return
+            self._row.advance()
             if failures:
                 await anyio.sleep(self.settings.backoff.delay(failures, self._random))
 
     def _settle(self, reason: OrbitError, *, drained: bool) -> None:
         _log.debug("the link to %s ended: %s", self._name, reason)
         if drained:
-            if self._on_drained is not None:
+            if self._on_drained is not None and not self._closed:
                 self._on_drained()
             for question in self._pending.unread():
                 question.undelivered(reason)
@@ -246,8 +267,8 @@ class Link:
                 except (EncodeError, ValueError) as error:  # text that protobuf cannot carry
                     self._pending.answered(question.message.message_id)
                     question.undelivered(ConfigurationError(f"the invocation cannot be sent: {error}"))
-                if self._waiting:
-                    self._make_room()
+                if self._row.waiting:
+                    self._row.advance()
         except OrbitError:
             return  # the receiving side sees the same end, and why
 
@@ -267,8 +288,10 @@ class Link:
                     question.lost(error)
                 else:
                     question.answer(content, source)
-                if self._waiting:
-                    self._make_room()
+                if self._closed and not self._pending:
+                    return ConnectionLost(f"{self._name} has answered everything, and has gone")
+                if self._row.waiting:
+                    self._row.advance()
         except OrbitError as error:
             return error
 
@@ -300,12 +323,12 @@ class Link:
             return question
         timer: Timer = self._timers.add(until, question)
         try:
-            if not self._pending.has_room(question.size) or self._waiting:
-                await self._room(question)
+            if not self._pending.has_room(question.size) or self._row.waiting:
+                await self._row.wait(question)
             if not question.over:
                 self._submit(question)
-                if self._waiting:
-                    self._make_room()
+                if self._row.waiting:
+                    self._row.advance()
                 await question.event.wait()
         finally:
             self._timers.cancel(timer)
@@ -313,14 +336,14 @@ class Link:
             if isinstance(question.error, OrbitTimeout) and (queued or not question.submitted):
                 question.reached = False
                 question.error = OrbitTimeout(f"the invocation was not sent in time; the last reason: {self._reason}")
-            if self._waiting:
-                self._make_room()
+            if self._row.waiting:
+                self._row.advance()
         return question
 
     def relay(self, content: Content, asker: Asker, *, until: float, target: Target | None, attempts: int) -> None:
         """Pass on a question of another node. Never blocks: it is refused when the link is full."""
         question = Relayed(self._message(content, target, attempts), asker, self._forget)
-        if self._waiting or not self._pending.has_room(question.size):
+        if self._row.waiting or not self._pending.has_room(question.size):
             question.undelivered(ConnectionLost(f"{len(self._pending)} questions wait for {self._name}; it is full"))
             return
         question.timer = self._timers.add(until, question)
@@ -355,34 +378,23 @@ class Link:
             self._work.set()
             self._work = None
 
-    async def _room(self, question: Awaited) -> None:
-        """Wait in the row until there is room for ``question``, or its time is up."""
-        event = question.event
-        self._waiting[event] = None
-        while True:
-            try:
-                await event.wait()
-            finally:
-                self._waiting.pop(event, None)
-            if question.over or self._closed:
-                return
-            question.event = event = anyio.Event()
-            if self._pending.has_room(question.size):
-                return
-            self._waiting[event] = None
-            self._waiting.move_to_end(event, last=False)
-
-    def _make_room(self) -> None:
-        """Let the first in the row look whether there is room."""
-        if self._waiting and self._pending.has_room(0):
-            event, _ = self._waiting.popitem(last=False)
-            event.set()
-
     @property
     def _name(self) -> str:
         return str(self.peer or self.target)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open" if self._open else "down"
         pending = self._pending
+        state = ("ending" if pending else "closed") if self._closed else "open" if self._open else "down"
         return f"<Link to {self._name} {state}, {pending.queued} queued, {len(pending) - pending.queued} in flight>"
+
+
+class _Close:
+    """Closes a link when the time of its peer's last answers is up."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def expire(self) -> None:
+        self._link.close()

@@ -77,14 +77,14 @@ class Links:
         with detached():  # a link outlives the call that opens it
             self._tasks.start_soon(new.run)
         if link is not None:
-            link.close()
+            link.retire()
         return new
 
-    def drop(self, node_id: NodeId) -> None:
-        """Close the link to a node that is gone; what it carried fails and is tried elsewhere where that is safe."""
+    def retire(self, node_id: NodeId) -> None:
+        """Send nothing more to a node that has gone; what it does not answer is tried elsewhere where that is safe."""
         link = self._links.pop(node_id, None)
         if link is not None:
-            link.close()
+            link.retire()
 
     def close(self) -> None:
         """Close every link. Does not wait."""

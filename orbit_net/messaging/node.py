@@ -184,7 +184,7 @@ class ActorNode:
             # The lease is gone, so another node may own the actors from now on.
             self.actors.deactivate_all()
         elif status is NodeStatus.STOPPED:
-            self._links.drop(node_id)
+            self._links.retire(node_id)
 
     async def _release(self, reference: AddressableReference) -> None:
         try:

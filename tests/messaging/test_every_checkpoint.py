@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 def idle(node):
     """Whether the node waits for nothing and nobody waits for it."""
     links = node._links._links.values()
-    pending = sum(len(link._pending) + len(link._waiting) for link in links)
+    pending = sum(len(link._pending) + len(link._row.waiting) for link in links)
     waiting = sum(activation.size for activation in node.actors._activations.values())
     return not (pending or waiting or node._looking or len(node._links.timers))
 

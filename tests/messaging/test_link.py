@@ -11,7 +11,7 @@ from cluster import FAST, Ledger, cluster
 from orbit_net.errors import ConfigurationError, ConnectError, ConnectionLost, OrbitTimeout
 from orbit_net.messaging import Link, LinkSettings
 from orbit_net.messaging.question import Awaited
-from orbit_net.model import AddressableReference, InfoRequest, Invocation, Message, NodeId, StringKey
+from orbit_net.model import AddressableReference, InfoRequest, Invocation, InvocationValue, Message, NodeId, StringKey
 from orbit_net.testing import MemoryNetwork
 from settle import until
 
@@ -62,7 +62,7 @@ async def test_random_cuts_leave_nothing_open_and_run_nothing_twice():
                     callers.start_soon(call, task)
             over = True
         link = caller._links.get(node.node_id)
-        assert (len(link._pending), len(link._timers), len(link._waiting)) == (0, 0, 0)
+        assert (len(link._pending), len(link._timers), len(link._row.waiting)) == (0, 0, 0)
         assert link.connections > 3
     assert sum(ends.values()) == INVOCATIONS // 50 * 50
     assert ends["value"] > INVOCATIONS // 4
@@ -87,13 +87,14 @@ async def test_a_stalled_peer_costs_a_bounded_amount():
         async with anyio.create_task_group() as tasks:
             for _ in range(200):
                 tasks.start_soon(call)
-            await until(lambda: link._waiting)
+            await until(lambda: link._row.waiting)
             for _ in range(50):
                 await anyio.lowlevel.checkpoint()
                 assert len(link._pending) <= 64
                 assert link._pending.queued_size <= 16_384
         assert errors == {"timeout": 200}
-        assert (len(link._pending), link._pending.queued_size, len(link._waiting), len(link._timers)) == (0, 0, 0, 0)
+        assert (len(link._pending), link._pending.queued_size) == (0, 0)
+        assert (len(link._row.waiting), len(link._timers)) == (0, 0)
 
 
 async def raw_link(accept, ask, **settings):
@@ -161,6 +162,76 @@ async def test_a_closed_link_takes_nothing():
         with pytest.raises(ConfigurationError):
             async with link:
                 pass
+
+
+async def test_a_retired_link_hears_the_answers_that_are_under_way():
+    """The news that a peer has gone overtakes its last answers: those count, and nothing more is sent."""
+    async with cluster("n1", "c1") as ([_node, caller], wires):
+        Ledger.gates["g"] = anyio.Event()
+        connector = lambda: wires.connect("n1:1")  # noqa: E731
+        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+            answers = []
+
+            async def ask(key):
+                invocation = Invocation(AddressableReference("Ledger", StringKey(key)), "wait", '["g"]')
+                answers.append(await link.ask(invocation, until=anyio.current_time() + 5))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, "a")
+                tasks.start_soon(ask, "b")
+                await until(lambda: len(Ledger.log) == 2)
+                link.retire()
+                assert repr(link) == "<Link to n1:1 ending, 0 queued, 2 in flight>"
+                await ask("c")
+                assert (len(answers), answers[0].reached) == (1, False)
+                Ledger.gates["g"].set()
+            assert [answer.content for answer in answers[1:]] == [InvocationValue('"g"')] * 2
+            await until(lambda: not len(link._timers))
+            assert repr(link) == "<Link to n1:1 closed, 0 queued, 0 in flight>"
+
+
+async def test_a_retired_link_does_not_wait_for_ever():
+    """A peer that has gone and whose machine does not say so gets the connect timeout to answer."""
+    settings = LinkSettings(timeout=10.0, connect_timeout=0.1, backoff=FAST.backoff)
+    async with cluster("n1", "c1") as ([_node, caller], wires):
+        Ledger.gates["g"] = anyio.Event()
+        connector = lambda: wires.connect("n1:1")  # noqa: E731
+        async with Link(caller.node_id, None, "n1:1", settings=settings, connector=connector) as link:
+            invocation = Invocation(AddressableReference("Ledger", StringKey("a")), "wait", '["g"]')
+            answers = []
+
+            async def ask():
+                answers.append(await link.ask(invocation, until=anyio.current_time() + 15))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await until(lambda: Ledger.log)
+                link.retire()
+            [answer] = answers
+            assert isinstance(answer.error, ConnectionLost)
+            assert answer.reached
+
+
+async def test_a_link_that_carries_nothing_is_retired_at_once():
+    """So is one that has no connection yet: what waits for it was not delivered."""
+    async with cluster("n1", "c1") as ([_node, caller], wires):
+        connector = lambda: wires.connect("n1:1")  # noqa: E731
+        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+            await link.info()
+            link.retire()
+            assert repr(link) == "<Link to n1:1 closed, 0 queued, 0 in flight>"
+        answers = []
+        wires.down.add("n1:1")
+        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+
+            async def ask():
+                answers.append(await link.ask(InfoRequest(), until=anyio.current_time() + 5))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await until(lambda: link._pending.queued)
+                link.retire()
+        assert [(type(answer.error), answer.reached) for answer in answers] == [(ConnectionLost, False)]
 
 
 async def test_a_full_link_serves_callers_in_their_order():

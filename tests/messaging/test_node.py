@@ -262,6 +262,33 @@ async def test_a_drained_node_moves_its_actors_and_loses_nothing():
             assert node.directory.cached_owner(node.ref("Ledger", keys[0]).reference) == first.node_id
 
 
+async def test_the_news_that_a_node_has_gone_may_overtake_its_answers():
+    """What the node had carried out gives its value; what it had not read is carried out elsewhere."""
+    async with cluster("n1", "n2", "c1") as ([first, second, caller], _):
+        [key] = owned_by(first)
+        Ledger.gates["g"] = anyio.Event()
+        ref = caller.ref("Ledger", key)
+        values = []
+
+        async def call():
+            values.append(await ref.invoke("wait", "g"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await until(lambda: Ledger.log)
+            for node in (second, caller):
+                node.directory.node_status(first.node_id, NodeStatus.STOPPED)
+            assert await ref.invoke("add", 1) == 1  # on the other node
+            tasks.start_soon(first.drain)
+            await until(lambda: first.status is NodeStatus.DRAINING)
+            assert not values
+            Ledger.gates["g"].set()
+        assert values == ["g"]
+        assert second.actors.hosts(ref.reference)
+        [info] = [info for info in caller.directory.nodes if info.id == first.node_id]
+        assert info.status is NodeStatus.STOPPED
+
+
 async def test_an_invocation_too_large_for_a_message_is_refused_alone():
     """It does not end the stream with everything in it; nor does a value that is too large."""
     async with cluster("n1", "c1") as ([node, caller], _):
