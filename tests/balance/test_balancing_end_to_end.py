@@ -28,7 +28,7 @@ from orbit_net.server import ServerSettings
 from orbit_net.status import Status
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 async def counts(stub, number, **options):

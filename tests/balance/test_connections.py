@@ -28,7 +28,7 @@ from orbit_net.server import Server
 from orbit_net.status import Status
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 class Dial:

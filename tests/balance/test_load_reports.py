@@ -17,7 +17,7 @@ from orbit_net.proto.xds.service.orca.v3.services import OpenRcaServiceStub
 from orbit_net.server import Server, current_call
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 KEY = b"endpoint-load-metrics-bin"
 UNARY = (Cardinality.UNARY_UNARY, bytes, bytes)

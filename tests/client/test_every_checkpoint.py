@@ -10,7 +10,7 @@ from orbit_net.client import Channel
 from orbit_net.server import Server
 from settle import assert_no_leaks, connections_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 class Talkative(Echo):

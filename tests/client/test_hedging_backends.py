@@ -15,7 +15,7 @@ from orbit_net.server import current_call
 from orbit_net.status import Status
 from settle import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 SEED = 20260705
 CALLS = 1_200

@@ -7,7 +7,7 @@ from echo import Echo
 from memory import in_memory
 from settle import assert_no_leaks
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 # Three attempts sent together: there is more than one of everything at once.
 HEDGED = {"methodConfig": [{"name": [{}], "hedgingPolicy": {"maxAttempts": 3, "hedgingDelay": "0s"}}]}

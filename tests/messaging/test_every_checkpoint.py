@@ -10,7 +10,7 @@ from cluster import Ledger, cluster, owned_by
 from orbit_net.model import NodeStatus
 from settle import turns, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.once]
 
 
 def idle(node):

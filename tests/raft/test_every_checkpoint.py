@@ -13,7 +13,7 @@ from orbit_net.raft import GrpcRaftTransport, RaftConsensus, UserCommand
 from raftmembers import CONFIG, running, stand
 from settle import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.once]
 
 
 async def write(cluster, number):

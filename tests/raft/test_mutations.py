@@ -16,7 +16,7 @@ from orbit_net.raft.progress import Progress
 from orbit_net.raft.segments import Segment
 from raftsim import simulate
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.stress
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from orbit_net.errors import RpcError
 from orbit_net.server import Server
 from settle import assert_no_leaks, turns, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 NEVER_ENDS = 25
 

@@ -30,7 +30,7 @@ from orbit_net.transactions import (
 from settle import until
 from txnet import CURIOUS, FAST, BankAccount, account, bank, transfer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.once]
 
 B1 = account("b")
 

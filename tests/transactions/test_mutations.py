@@ -9,7 +9,7 @@ from orbit_net.errors import OrbitError
 from orbit_net.transactions import CoordinatorCore, ParticipantCore
 from txsim import simulate
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(90)]
 
 SEEDS = 60
 
