@@ -35,7 +35,7 @@ demo: .venv/installed ## run calls, actors on three nodes (DIRECTORY=etcd: in et
 
 test: .venv/installed ## run all tests but stress and interop, and the unit suite on each other CPython that is here
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop -m 'not stress'
-	@# Failures there are explained on this interpreter; to rewrite every assertion is a tenth of the time.
+	@# Their assertions are not rewritten, which is a tenth of the time: a failure tells more on the main interpreter.
 	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) --assert=plain $(UNIT)
 
 # What is measured in CPU seconds runs alone: a second worker beside it makes the same work dearer.
