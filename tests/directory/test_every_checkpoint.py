@@ -1,5 +1,7 @@
 """Each public coroutine of the etcd directory is cancelled at every checkpoint that it has, and it works on."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -11,6 +13,9 @@ from orbit_net.model import AddressableReference, NodeCapabilities, NodeId, Node
 from settle import until
 
 pytestmark = [pytest.mark.anyio, needs_etcd, pytest.mark.timeout(60)]
+
+STEADY = replace(FAST, lease=30)
+"""A lease that a busy machine does not let run out between two steps: without one there is nothing to cancel."""
 
 
 def info(name):
@@ -27,8 +32,8 @@ async def test_questions():
     """An actor is placed or not, a node is found or not; asked again, all say the same."""
     async with etcd() as [server]:
         async with (
-            EtcdNodeResolver([server.endpoint], node=info("n1"), settings=FAST) as first,
-            EtcdNodeResolver([server.endpoint], node=info("n2"), settings=FAST) as second,
+            EtcdNodeResolver([server.endpoint], node=info("n1"), settings=STEADY) as first,
+            EtcdNodeResolver([server.endpoint], node=info("n2"), settings=STEADY) as second,
         ):
 
             async def place(knife):
@@ -60,11 +65,11 @@ async def test_questions():
 async def test_membership():
     """A node has joined or not, drains or not; leaving the block takes it out either way."""
     async with etcd() as [server]:
-        async with EtcdNodeResolver([server.endpoint], settings=FAST) as onlooker:
+        async with EtcdNodeResolver([server.endpoint], settings=STEADY) as onlooker:
 
             async def join(knife):
                 name = f"j{knife.ticks}"
-                async with EtcdNodeResolver([server.endpoint], settings=FAST) as resolver:
+                async with EtcdNodeResolver([server.endpoint], settings=STEADY) as resolver:
                     await knife(resolver.join, info(name))
                     if knife.cut and resolver.node is None:
                         await resolver.join(info(name))
@@ -75,7 +80,7 @@ async def test_membership():
 
             async def drain(knife):
                 name = f"d{knife.ticks}"
-                async with EtcdNodeResolver([server.endpoint], node=info(name), settings=FAST) as resolver:
+                async with EtcdNodeResolver([server.endpoint], node=info(name), settings=STEADY) as resolver:
                     await knife(resolver.set_status, NodeStatus.DRAINING)
                     await resolver.set_status(NodeStatus.DRAINING)
                     with pytest.raises(AddressableNotFound):
@@ -92,14 +97,14 @@ async def test_entering_and_leaving():
     async with etcd() as [server]:
 
         async def enter(knife):
-            resolver = EtcdNodeResolver([server.endpoint], node=info("n1"), settings=FAST)
+            resolver = EtcdNodeResolver([server.endpoint], node=info("n1"), settings=STEADY)
 
             async def use():
                 async with resolver:
                     await resolver.resolve_addressable(actor("a"))
 
             await knife(use)
-            async with EtcdNodeResolver([server.endpoint], node=info("n1"), settings=FAST) as again:
+            async with EtcdNodeResolver([server.endpoint], node=info("n1"), settings=STEADY) as again:
                 assert await again.resolve_addressable(actor("a")) == NodeId("n1")
 
         await at_every_checkpoint(enter)
