@@ -9,6 +9,7 @@ from grpclib.metadata import Deadline
 
 from checkpoints import at_every_checkpoint
 from echo import Echo
+from listening import counting, tracing
 from memory import in_memory
 from orbit_net.errors import ConfigurationError, LocalProtocolError, RpcError
 from orbit_net.server import current_call
@@ -19,29 +20,6 @@ from settle import assert_no_leaks, connections_of
 pytestmark = pytest.mark.anyio
 
 CHAT = "/test.Echo/Chat"
-
-
-def tracing(name, seen):
-    """Return an interceptor that notes everything that it is told."""
-
-    async def interceptor(call, proceed):
-        seen.append(f"{name} before")
-
-        async def sending(message):
-            seen.append(f"{name} sends {message.decode()}")
-            return message + name.encode()
-
-        async def receiving(message):
-            seen.append(f"{name} receives {message.decode()}")
-            return message + name.encode()
-
-        call.on_send(sending)
-        call.on_receive(receiving)
-        call.on_end(lambda status, text: seen.append(f"{name} ends {status.name}"))
-        await proceed(call)
-        seen.append(f"{name} after")
-
-    return interceptor
 
 
 async def test_the_first_is_outermost():
@@ -61,27 +39,11 @@ async def test_all_kinds_of_call():
     """Each message of each kind passes, and each call ends once."""
     counts = {}
 
-    async def counting(call, proceed):
-        sent, received, ended = counts.setdefault(call.method, ([], [], []))
-
-        async def sending(message):
-            sent.append(message)
-            return message
-
-        async def receiving(message):
-            received.append(message)
-            return message
-
-        call.on_send(sending)
-        call.on_receive(receiving)
-        call.on_end(lambda status, text: ended.append(status))
-        await proceed(call)
-
     async def numbers():
         for number in (b"1", b"2"):
             yield number
 
-    async with in_memory(interceptors=[counting]) as (server, channel, stub):
+    async with in_memory(interceptors=[counting(counts)]) as (server, channel, stub):
         assert await stub.unary(b"x") == b"x"
         assert [reply async for reply in stub.count(b"3")] == [b"0", b"1", b"2"]
         assert await stub.sum([b"1", b"2"]) == b"3"

@@ -7,6 +7,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 
 from echo import Echo
+from listening import counting, tracing
 from memory import in_memory
 from orbit_net.context import inherited_deadline
 from orbit_net.errors import ConfigurationError, RpcError
@@ -15,30 +16,6 @@ from orbit_net.status import Status
 from settle import assert_no_leaks, until
 
 pytestmark = pytest.mark.anyio
-
-
-def tracing(name, seen):
-    """Return an interceptor that notes everything that it is told."""
-
-    async def interceptor(call, proceed):
-        assert current_call() is call
-        seen.append(f"{name} before")
-
-        async def sending(message):
-            seen.append(f"{name} sends {message.decode()}")
-            return message + name.encode()
-
-        async def receiving(message):
-            seen.append(f"{name} receives {message.decode()}")
-            return message + name.encode()
-
-        call.on_send(sending)
-        call.on_receive(receiving)
-        call.on_end(lambda status, text: seen.append(f"{name} ends {status.name}"))
-        await proceed(call)
-        seen.append(f"{name} after")
-
-    return interceptor
 
 
 async def test_the_first_is_outermost():
@@ -55,27 +32,24 @@ async def test_the_first_is_outermost():
     ]
 
 
+async def test_the_current_call_is_the_one_that_the_interceptor_has():
+    """What a handler finds in the context, its interceptors find there too."""
+    same = []
+
+    async def looking(call, proceed):
+        same.append(current_call() is call)
+        await proceed(call)
+
+    async with in_memory(server_interceptors=[looking]) as (_, _, stub):
+        assert await stub.unary(b"x") == b"x"
+    assert same == [True]
+
+
 async def test_all_kinds_of_call():
     """Each message of each kind passes, and each call ends once."""
     counts = {}
 
-    async def counting(call, proceed):
-        sent, received, ended = counts.setdefault(call.method, ([], [], []))
-
-        async def sending(message):
-            sent.append(message)
-            return message
-
-        async def receiving(message):
-            received.append(message)
-            return message
-
-        call.on_send(sending)
-        call.on_receive(receiving)
-        call.on_end(lambda status, text: ended.append(status))
-        await proceed(call)
-
-    async with in_memory(server_interceptors=[counting]) as (server, channel, stub):
+    async with in_memory(server_interceptors=[counting(counts)]) as (server, channel, stub):
         assert await stub.unary(b"x") == b"x"
         assert [reply async for reply in stub.count(b"3")] == [b"0", b"1", b"2"]
         assert await stub.sum([b"1", b"2"]) == b"3"
