@@ -39,8 +39,9 @@ class LinkSettings:
     enough that a stalled peer costs megabytes and not the machine. ``max_message`` stays under gRPC's usual 4 MiB, for
     a larger message would end the stream with everything in it. ``max_attempts``: deliveries of one idempotent
     invocation, and hops of a message that looks for its actor. ``connect_timeout`` bounds one connection, up to the
-    peer's telling who it is. ``backoff`` is for connections and for invocations that reached no actor; it begins far
-    below gRPC's second, for a peer that restarts is back in less.
+    peer's telling who it is, and the wait for the last answers of a peer that has gone. ``backoff`` is for connections
+    and for invocations that reached no actor; it begins far below gRPC's second, for a peer that restarts is back in
+    less.
     """
 
     timeout: float = 30.0
