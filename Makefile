@@ -34,9 +34,9 @@ demo: .venv/installed ## run calls, actors on three nodes (DIRECTORY=etcd: in et
 	$(BIN)/python scripts/demo.py $(DIRECTORY)
 
 test: .venv/installed ## run all tests but stress and interop, and the unit suite on each other CPython that is here
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/interop -m 'not stress'
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore=tests/interop -m 'not stress'
 	@# Their assertions are not rewritten, which is a tenth of the time: a failure tells more on the main interpreter.
-	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) --assert=plain $(UNIT)
+	sh scripts/others.sh $(BIN)/python dist/*.whl -n $(JOBS) --dist worksteal --assert=plain $(UNIT)
 
 # What is measured in CPU seconds runs alone: a second worker beside it makes the same work dearer.
 stress: .venv/installed ## flood, overload and kill what can be; measure costs that must not grow
