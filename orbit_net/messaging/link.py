@@ -98,7 +98,6 @@ class Link:
         self._scope: anyio.CancelScope | None = None
         self._open = False
         self._closed = False
-        self._grace: Timer | None = None
         self._reason = "the link is full"
         self.connections = 0
         """How often a stream was open."""
@@ -124,7 +123,6 @@ class Link:
 
     def close(self) -> None:
         """Fail what is open and take nothing more. Does not wait."""
-        self._closed = True
         self._end_all()
         if self._scope is not None:
             self._scope.cancel()
@@ -135,23 +133,23 @@ class Link:
         Its last answers, and the end of its stream, may arrive after the news; a peer that gives neither within the
         connect timeout is given up. What was not sent fails at once, as undelivered. Does not wait.
         """
-        self._closed = True
-        reason = ConnectionLost(f"{self._name} has gone")
-        for question in self._pending.unsent():
-            question.undelivered(reason)
-        self._row.dissolve()
-        if self._pending and self._open:
-            self._grace = self._timers.add(anyio.current_time() + self.settings.connect_timeout, _Close(self))
+        self._take_no_more(ConnectionLost(f"{self._name} has gone"))
+        if self._pending and self._open and self._scope is not None:
+            self._scope.deadline = anyio.current_time() + self.settings.connect_timeout
         else:
             self.close()
 
-    def _end_all(self) -> None:
-        reason = ConnectionLost(f"the link to {self._name} was closed")
+    def _take_no_more(self, reason: OrbitError) -> None:
+        self._closed = True
         for question in self._pending.unsent():
             question.undelivered(reason)
+        self._row.dissolve()
+
+    def _end_all(self) -> None:
+        reason = ConnectionLost(f"the link to {self._name} was closed")
+        self._take_no_more(reason)
         for question in self._pending.unread():
             question.lost(reason)
-        self._row.dissolve()
 
     async def run(self) -> None:
         """Carry questions until the link is closed. Raises only cancellation."""
@@ -165,10 +163,7 @@ class Link:
                     await self._connect_until_closed()
                     tasks.cancel_scope.cancel()
         finally:
-            self._closed = True
             self._end_all()
-            if self._grace is not None:
-                self._timers.cancel(self._grace)
 
     async def _connect_until_closed(self) -> None:
         failures = 0
@@ -386,15 +381,3 @@ class Link:
         pending = self._pending
         state = ("ending" if pending else "closed") if self._closed else "open" if self._open else "down"
         return f"<Link to {self._name} {state}, {pending.queued} queued, {len(pending) - pending.queued} in flight>"
-
-
-class _Close:
-    """Closes a link when the time of its peer's last answers is up."""
-
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def expire(self) -> None:
-        self._link.close()

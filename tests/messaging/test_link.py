@@ -141,12 +141,22 @@ async def test_another_node_at_the_address_gets_nothing():
         assert Ledger.log == {}
 
 
+def link_of(caller, wires, *, settings=FAST):
+    """Return a link to whoever is at n1:1."""
+    return Link(caller.node_id, None, "n1:1", settings=settings, connector=lambda: wires.connect("n1:1"))
+
+
+def waiting(key):
+    """Return an invocation that waits for the gate ``g``."""
+    return Invocation(AddressableReference("Ledger", StringKey(key)), "wait", '["g"]')
+
+
 async def test_a_closed_link_takes_nothing():
     """What is open when it is closed fails, and so does what comes later; it is entered once."""
     async with cluster("n1", "c1") as ([_node, caller], wires):
         Ledger.gates["g"] = anyio.Event()
-        link = Link(caller.node_id, None, "n1:1", settings=FAST, connector=lambda: wires.connect("n1:1"))
-        invocation = Invocation(AddressableReference("Ledger", StringKey("a")), "wait", '["g"]')
+        link = link_of(caller, wires)
+        invocation = waiting("a")
         answers = []
 
         async def ask():
@@ -168,13 +178,11 @@ async def test_a_retired_link_hears_the_answers_that_are_under_way():
     """The news that a peer has gone overtakes its last answers: those count, and nothing more is sent."""
     async with cluster("n1", "c1") as ([_node, caller], wires):
         Ledger.gates["g"] = anyio.Event()
-        connector = lambda: wires.connect("n1:1")  # noqa: E731
-        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+        async with link_of(caller, wires) as link:
             answers = []
 
             async def ask(key):
-                invocation = Invocation(AddressableReference("Ledger", StringKey(key)), "wait", '["g"]')
-                answers.append(await link.ask(invocation, until=anyio.current_time() + 5))
+                answers.append(await link.ask(waiting(key), until=anyio.current_time() + 5))
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask, "a")
@@ -186,8 +194,9 @@ async def test_a_retired_link_hears_the_answers_that_are_under_way():
                 assert (len(answers), answers[0].reached) == (1, False)
                 Ledger.gates["g"].set()
             assert [answer.content for answer in answers[1:]] == [InvocationValue('"g"')] * 2
-            await until(lambda: not len(link._timers))
+            await until(lambda: not link._open)
             assert repr(link) == "<Link to n1:1 closed, 0 queued, 0 in flight>"
+            assert not len(link._timers)
 
 
 async def test_a_retired_link_does_not_wait_for_ever():
@@ -195,13 +204,11 @@ async def test_a_retired_link_does_not_wait_for_ever():
     settings = LinkSettings(timeout=10.0, connect_timeout=0.1, backoff=FAST.backoff)
     async with cluster("n1", "c1") as ([_node, caller], wires):
         Ledger.gates["g"] = anyio.Event()
-        connector = lambda: wires.connect("n1:1")  # noqa: E731
-        async with Link(caller.node_id, None, "n1:1", settings=settings, connector=connector) as link:
-            invocation = Invocation(AddressableReference("Ledger", StringKey("a")), "wait", '["g"]')
+        async with link_of(caller, wires, settings=settings) as link:
             answers = []
 
             async def ask():
-                answers.append(await link.ask(invocation, until=anyio.current_time() + 15))
+                answers.append(await link.ask(waiting("a"), until=anyio.current_time() + 15))
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask)
@@ -215,14 +222,13 @@ async def test_a_retired_link_does_not_wait_for_ever():
 async def test_a_link_that_carries_nothing_is_retired_at_once():
     """So is one that has no connection yet: what waits for it was not delivered."""
     async with cluster("n1", "c1") as ([_node, caller], wires):
-        connector = lambda: wires.connect("n1:1")  # noqa: E731
-        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+        async with link_of(caller, wires) as link:
             await link.info()
             link.retire()
             assert repr(link) == "<Link to n1:1 closed, 0 queued, 0 in flight>"
         answers = []
         wires.down.add("n1:1")
-        async with Link(caller.node_id, None, "n1:1", settings=FAST, connector=connector) as link:
+        async with link_of(caller, wires) as link:
 
             async def ask():
                 answers.append(await link.ask(InfoRequest(), until=anyio.current_time() + 5))
