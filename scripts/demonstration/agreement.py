@@ -9,18 +9,11 @@ from pathlib import Path
 import anyio
 from raftcluster.cluster import Cluster
 
+from .telling import Surprise, tell
+
 _WRITES = 200
 _PATIENCE = 60
 """Seconds for one loop's whole story."""
-
-
-class Surprise(Exception):
-    """Something did not happen as it should."""
-
-
-def tell(text: str) -> None:
-    """Say what happened."""
-    print(f"  {text}", flush=True)
 
 
 def play_agreement(backend: str) -> str | None:

@@ -7,6 +7,7 @@ import sys
 import time
 
 import anyio
+from telling import Surprise, expect, tell
 
 from orbit_net.client import Channel, ClientStream
 from orbit_net.errors import RpcError
@@ -25,21 +26,6 @@ from orbit_net.status import Status
 
 INVOCATIONS = 1_000
 Messages = ClientStream[MessageProto, MessageProto]
-
-
-class Surprise(Exception):
-    """Something did not happen as it should."""
-
-
-def expect(condition: bool, what: str) -> None:
-    """Stop the demo unless ``condition`` holds."""
-    if not condition:
-        raise Surprise(what)
-
-
-def tell(text: str) -> None:
-    """Say what happened."""
-    print(f"  {text}", flush=True)
 
 
 def invocation(number: int, actor: str, method: str, *arguments: object, key: str = "1") -> MessageProto:

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 from member import list_of_nodes
+from telling import Surprise, expect, tell
 
 from orbit_net.directory import EtcdNodeResolver, StaticNodeResolver
 from orbit_net.errors import OrbitError
@@ -20,21 +21,6 @@ from orbit_net.model import NodeId, NodeStatus
 
 ACCOUNTS = 30
 NODES = ("ada", "bob", "cyd")
-
-
-class Surprise(Exception):
-    """Something did not happen as it should."""
-
-
-def expect(condition: bool, what: str) -> None:
-    """Stop the demo unless ``condition`` holds."""
-    if not condition:
-        raise Surprise(what)
-
-
-def tell(text: str) -> None:
-    """Say what happened."""
-    print(f"  {text}", flush=True)
 
 
 def spread(hosts: dict[int, str]) -> str:
