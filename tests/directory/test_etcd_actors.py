@@ -10,7 +10,7 @@ import pytest
 
 from cluster import FAST as LINK
 from cluster import Ledger
-from etcd_server import FAST, etcd, needs_etcd
+from etcd_server import FAST, STEADY, etcd, needs_etcd
 from orbit_net.directory import EtcdNodeResolver
 from orbit_net.errors import ConfigurationError
 from orbit_net.messaging import ActorNode
@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.anyio, needs_etcd, pytest.mark.timeout(60)]
 
 @asynccontextmanager
 async def member(endpoint, name, *types):
-    """Run a node that hosts ``types``."""
-    async with EtcdNodeResolver([endpoint], settings=FAST) as directory:
+    """Run a node that hosts ``types``; n2 is the one that will die."""
+    async with EtcdNodeResolver([endpoint], settings=FAST if name == "n2" else STEADY) as directory:
         node = ActorNode(NodeId(name), directory, settings=LINK)
         node.register(Ledger)
         async with node, Server([node.service]) as server:
@@ -81,13 +81,13 @@ async def test_a_node_drains_and_another_dies_and_every_invocation_ends_well():
 
 
 @contextmanager
-def processes(backend, endpoint, *names):
-    """Run a node as a process for each name; they have joined when the block begins."""
+def processes(backend, endpoint, leases):
+    """Run a node as a process for each name, with its lease; they have joined when the block begins."""
     script = Path(__file__).parents[1] / "support" / "etcd_member.py"
     running = {}
     try:
-        for name in names:
-            command = [sys.executable, str(script), backend, name, endpoint]
+        for name, lease in leases.items():
+            command = [sys.executable, str(script), backend, name, endpoint, str(lease)]
             running[name] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for process in running.values():
             assert process.stdout.readline() == "joined\n"
@@ -102,8 +102,8 @@ def processes(backend, endpoint, *names):
 async def test_the_actors_of_a_killed_process_move(anyio_backend_name):
     """SIGKILL of a node while its actors are called: each call ends, and the actors live on at the other node."""
     async with etcd() as [server]:
-        with processes(anyio_backend_name, server.endpoint, "p1", "p2") as nodes:
-            async with EtcdNodeResolver([server.endpoint], settings=FAST) as directory:
+        with processes(anyio_backend_name, server.endpoint, {"p1": FAST.lease, "p2": STEADY.lease}) as nodes:
+            async with EtcdNodeResolver([server.endpoint], settings=STEADY) as directory:
                 async with ActorNode(NodeId("c1"), directory, settings=LINK) as caller:
                     hosts = {key: (await caller.ref("Where", key).invoke("turn"))[0] for key in range(20)}
                     assert set(hosts.values()) == {"p1", "p2"}

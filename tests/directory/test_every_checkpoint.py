@@ -1,21 +1,16 @@
 """Each public coroutine of the etcd directory is cancelled at every checkpoint that it has, and it works on."""
 
-from dataclasses import replace
-
 import anyio
 import pytest
 
 from checkpoints import at_every_checkpoint
-from etcd_server import FAST, etcd, needs_etcd
+from etcd_server import FAST, STEADY, etcd, needs_etcd
 from orbit_net.directory import EtcdNodeResolver
 from orbit_net.errors import AddressableNotFound
 from orbit_net.model import AddressableReference, NodeCapabilities, NodeId, NodeInfo, NodeStatus, StringKey
 from settle import until
 
 pytestmark = [pytest.mark.anyio, needs_etcd, pytest.mark.timeout(60)]
-
-STEADY = replace(FAST, lease=30)
-"""A lease that a busy machine does not let run out between two steps: without one there is nothing to cancel."""
 
 
 def info(name):

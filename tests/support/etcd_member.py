@@ -1,6 +1,7 @@
-"""A node of actors as a process: ``etcd_member.py BACKEND NAME ENDPOINT``; prints a line once it has joined."""
+"""A node of actors as a process: ``etcd_member.py BACKEND NAME ENDPOINT LEASE``; prints a line once it has joined."""
 
 import sys
+from dataclasses import replace
 
 import anyio
 
@@ -23,9 +24,9 @@ class Where:
         return [sys.argv[2], self.turns]
 
 
-async def main(name, endpoint):
+async def main(name, endpoint, lease):
     """Serve until killed."""
-    async with EtcdNodeResolver([endpoint], settings=FAST) as directory:
+    async with EtcdNodeResolver([endpoint], settings=replace(FAST, lease=int(lease))) as directory:
         node = ActorNode(NodeId(name), directory)
         node.register(Where)
         async with node, Server([node.service]) as server:

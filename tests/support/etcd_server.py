@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -20,7 +21,10 @@ needs_etcd = pytest.mark.skipif(
 )
 
 FAST = EtcdSettings(lease=2, timeout=10.0, try_timeout=2.0, pause=0.05)
-"""A lease of two seconds is the least that etcd gives with its election timeout of these tests."""
+"""A lease of two seconds is the least that etcd gives with its election timeout of these tests: it is to run out."""
+
+STEADY = replace(FAST, lease=30)
+"""A lease that a busy machine does not let run out between two steps of a test that wants it kept."""
 
 
 def free_ports(count):
@@ -69,13 +73,15 @@ class Etcd:
             self._process = None
 
     async def ready(self, **options):
-        """Wait until it answers."""
+        """Wait until it answers; one that found its port taken meanwhile is started again."""
         async with EtcdClient([self.endpoint], settings=FAST, **options) as client:
             while True:
                 try:
                     await client.range(b"ready")
                 except OrbitError:
                     await anyio.sleep(0.05)
+                    if self._process.poll() is not None:
+                        self.start()
                 else:
                     return
 

@@ -5,10 +5,17 @@ from anyio.lowlevel import checkpoint
 
 
 async def until(condition, *, seconds=10.0):
-    """Give other tasks turns until ``condition()`` holds."""
+    """Give other tasks turns until ``condition()`` holds.
+
+    What does not come by turns alone waits for a timer or another process, which should have the processor.
+    """
     with anyio.fail_after(seconds):
-        while not condition():
+        for _ in range(500):
+            if condition():
+                return
             await checkpoint()
+        while not condition():
+            await anyio.sleep(0.001)
 
 
 async def turns(number):
