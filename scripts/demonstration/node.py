@@ -23,6 +23,7 @@ class Actors:
 
     def __init__(self) -> None:
         self._counters: dict[str, int] = {}
+        self._begun = 0
         self._abandoned = 0
         self._abandoning = anyio.Event()
         self.drain = anyio.Event()
@@ -39,6 +40,8 @@ class Actors:
             case "Sleeper", "sleep":
                 await self._sleep(arguments[0])
                 return json.dumps("slept well")
+            case "Sleeper", "begun":
+                return json.dumps(self._begun)
             case "Sleeper", "abandoned":
                 while self._abandoned < arguments[0]:
                     await self._abandoning.wait()
@@ -49,6 +52,7 @@ class Actors:
         raise InvocationFailed(f"no actor type {kind!r} with a method {request.method!r}")
 
     async def _sleep(self, seconds: float) -> None:
+        self._begun += 1
         try:
             await anyio.sleep(seconds)
         except anyio.get_cancelled_exc_class():
