@@ -137,7 +137,7 @@ class Attempt:
                 raise self.fail(refusal)
         if self.deadline is not None:
             if self.deadline <= anyio.current_time():
-                raise self.fail(Failure(Status.DEADLINE_EXCEEDED, _TOO_LATE))
+                raise self.fail(self.too_late())
             self._timer = self._timers.add(self.deadline, self)
         return await self.connected()
 
@@ -221,7 +221,13 @@ class Attempt:
     def expire(self) -> None:
         """Fail because the time is up."""
         if not self.over:
-            self.end_by(Failure(Status.DEADLINE_EXCEEDED, _TOO_LATE, urgent=True))
+            self.end_by(self.too_late())
+
+    def too_late(self) -> Failure:
+        """Return the end of a call whose time is up; one that had no stream tells why there was no connection."""
+        trouble = self._subchannel.trouble if self.stream is None else None
+        message = _TOO_LATE if trouble is None else f"{_TOO_LATE}; there was no connection: {trouble}"
+        return Failure(Status.DEADLINE_EXCEEDED, message, urgent=True)
 
     def _wake(self) -> None:
         if self._connected is not None:

@@ -57,6 +57,10 @@ class Line(Protocol):
         """Whether there is a connection."""
 
     @property
+    def trouble(self) -> OrbitError | None:
+        """Why there is no connection; None while there is one, or the reason is not known."""
+
+    @property
     def capacity(self) -> int | None:
         """How many calls the servers take at a time; None while that is not known."""
 

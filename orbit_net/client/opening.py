@@ -57,7 +57,7 @@ class Opening:
         finally:
             self._done.set()
         if call.scope.cancelled_caught:
-            raise attempt.fail(Failure(Status.DEADLINE_EXCEEDED, "Deadline exceeded", urgent=True))
+            raise attempt.fail(attempt.too_late())
         if not call.opened:
             raise attempt.fail(Failure(Status.INTERNAL, "an interceptor neither went on nor refused the call"))
 

@@ -136,6 +136,11 @@ class Subchannel:
         return tuple(self._connections)
 
     @property
+    def trouble(self) -> OrbitError | None:
+        """Why the last attempt to connect has failed; None once one has succeeded."""
+        return self.error
+
+    @property
     def capacity(self) -> int | None:
         """How many calls the server takes at a time on the connection; None while there is no connection."""
         return None if self._current is None else self._current.wire.peer.max_concurrent_streams

@@ -165,6 +165,9 @@ async def test_failing_fast():
             with pytest.raises(RpcError):
                 await stub.unary(b"x")
             assert len(attempts) == before
+            with pytest.raises(RpcError, match=r"Deadline exceeded; there was no connection: .*nobody home") as raised:
+                await stub.having(wait_for_ready=True, timeout=0.05).unary(b"x")
+            assert raised.value.status is Status.DEADLINE_EXCEEDED
             away[0] = False
         assert replies == [b"x"]
         assert channel.state is Connectivity.READY

@@ -159,16 +159,21 @@ async def test_while_connecting():
 
 
 async def test_while_waiting_for_a_server_that_is_away():
-    """With wait_for_ready too, in TRANSIENT_FAILURE."""
+    """With wait_for_ready too, in TRANSIENT_FAILURE; the error tells why there was no connection."""
 
     async def refuse():
         raise OSError("away")
 
     async with Channel("memory:1", connector=refuse) as channel:
+        with pytest.raises(RpcError, match="away"):
+            await EchoStub(channel).unary(b"x")
         with pytest.raises(RpcError) as raised:
             async with channel.request("/a.B/C", *_unary(), timeout=SOON, wait_for_ready=True) as call:
                 await call.send_message(b"x")
-        assert is_late(raised)
+        assert raised.value.status is Status.DEADLINE_EXCEEDED
+        assert raised.value.message == (
+            "Deadline exceeded; there was no connection: cannot connect to memory:1: OSError('away')"
+        )
         await assert_no_leaks(channel)
 
 

@@ -704,6 +704,8 @@ async def test_no_connection(codes):
         with pytest.raises(RpcError, match="nobody there") as raised:
             await EchoStub(channel).unary(b"x", timeout=10)
         assert raised.value.status is Status.UNAVAILABLE
+        with pytest.raises(RpcError, match=r"Deadline exceeded; there was no connection: .*nobody there"):
+            await EchoStub(channel).having(wait_for_ready=True, timeout=0.05).unary(b"x")
 
 
 async def test_waiting_for_a_connection():

@@ -14,6 +14,7 @@ from orbit_net.client import Channel
 from orbit_net.client.attempt import Attempt
 from orbit_net.server import Server, current_call
 from patience import until_begun
+from settle import until
 
 pytestmark = pytest.mark.anyio
 
@@ -302,8 +303,7 @@ async def test_answer_before_an_empty_request_ends(plugin, monkeypatch, answer):
 
     async def start_slowly(self):
         stream = await start(self)
-        while not stream.connection.wire.streams[stream.id].closed:
-            await anyio.lowlevel.checkpoint()
+        await until(lambda: stream.connection.wire.streams[stream.id].closed)
         return stream
 
     monkeypatch.setattr(Attempt, "start", start_slowly)

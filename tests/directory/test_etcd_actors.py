@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.anyio, needs_etcd, pytest.mark.timeout(60)]
 
 
 @asynccontextmanager
-async def member(endpoint, name, *types):
-    """Run a node that hosts ``types``; n2 is the one that will die."""
-    async with EtcdNodeResolver([endpoint], settings=FAST if name == "n2" else STEADY) as directory:
+async def member(endpoint, settings, name, *types):
+    """Run a node that hosts ``types``."""
+    async with EtcdNodeResolver([endpoint], settings=settings) as directory:
         node = ActorNode(NodeId(name), directory, settings=LINK)
         node.register(Ledger)
         async with node, Server([node.service]) as server:
@@ -43,8 +43,8 @@ async def test_a_node_drains_and_another_dies_and_every_invocation_ends_well():
     Ledger.log.clear()
     async with etcd() as [server], AsyncExitStack() as stack:
         caller, first, second, third = [
-            await stack.enter_async_context(member(server.endpoint, name, *types))
-            for name, *types in (("c1",), ("n1", "Ledger"), ("n2", "Ledger"), ("n3", "Ledger"))
+            await stack.enter_async_context(member(server.endpoint, *whose))
+            for whose in ((STEADY, "c1"), (STEADY, "n1", "Ledger"), (FAST, "n2", "Ledger"), (STEADY, "n3", "Ledger"))
         ]
         await until(lambda: len(caller.directory.nodes) == 4)
         for key in range(30):

@@ -20,6 +20,7 @@ from grpcio_peer import GrpcioEcho, Signal, grpcio_server, in_thread, our_client
 from orbit_net.client import Channel, ChannelSettings, detached
 from orbit_net.errors import RpcError
 from patience import until_begun
+from settle import until
 
 pytestmark = pytest.mark.anyio
 
@@ -513,8 +514,7 @@ async def test_back_pressure():
     async with our_client(Slow()) as (_, stub):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)
-            while not sent:
-                await anyio.lowlevel.checkpoint()
+            await until(lambda: sent)
             for _ in range(100):
                 await anyio.wait_all_tasks_blocked()
             assert sent < 150

@@ -1,4 +1,4 @@
-"""Deadlines that must fire while a handler runs, on a machine that may be too busy to begin it in time."""
+"""Deadlines that must fire while something is under way, on a machine that may be too busy to begin it in time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["until_begun"]
 
 
 async def until_begun(call, begun, *, first=0.05):
-    """Await ``call(timeout)``, which asserts that its deadline fires, until the handler had begun by then.
+    """Await ``call(timeout)``, which asserts that its deadline fires, until what it is to fire in had begun by then.
 
     ``begun`` tells so; each further try has twice the time. The test's own timeout bounds the row.
     """

@@ -145,8 +145,10 @@ class Backends:
             backend.record = None if outliers is None else outliers.records[backend]
 
     @property
-    def why(self) -> ConnectError:
-        """Why none of them can be picked, with the reasons of the first ones."""
+    def why(self) -> ConnectError | None:
+        """Why none of them can be picked, with the reasons of the first ones; None while one can."""
+        if self.counts.get(Connectivity.READY):
+            return None
         reasons = dict.fromkeys(backend.why for backend in islice(self, _REASONS))
         more = ", …" if len(self) > _REASONS else ""
         return ConnectError(f"none of {len(self)} backends is ready: {'; '.join(reasons)}{more}")

@@ -154,6 +154,11 @@ class Balancer:
         return tuple(backend.subchannel for backend in self.backends)
 
     @property
+    def trouble(self) -> OrbitError | None:
+        """Why no backend can be picked; None while one is READY, or nothing was heard of the resolver."""
+        return self.backends.why if len(self.backends) else self.error
+
+    @property
     def capacity(self) -> int | None:
         """How many calls all connected servers take at a time; None without one."""
         known = [one.capacity for one in self.subchannels]
@@ -228,9 +233,7 @@ class Balancer:
 
     def refusal(self) -> OrbitError | None:
         """Return why calls that may not wait are refused; None while they may."""
-        if not len(self.backends):
-            return self.error
-        return self.backends.why if self._failed else None
+        return self.trouble if self._failed or not len(self.backends) else None
 
     # --- news of backends ------------------------------------------------------------------------
 
@@ -365,9 +368,8 @@ class Balancer:
             if self.outliers is None and not self.policy.merged:
                 self.outliers = Outliers(balancing)
             balancing = balancing.child
-        self.backends.equip(
-            balancing if isinstance(balancing, WeightedRoundRobin) and balancing.reports else None, self.outliers
-        )
+        weighted = balancing if isinstance(balancing, WeightedRoundRobin) and balancing.reports else None
+        self.backends.equip(weighted, self.outliers)
         self._timekeeper.reset()
 
     # --- time ------------------------------------------------------------------------------------

@@ -179,16 +179,12 @@ class EtcdClient:
                     self._token = None
                 elif not error.retryable:
                     raise
-                reason: OrbitError = error
-                # A try that the end of the question cut short tells nothing of etcd.
-                telling = error.status is not Status.DEADLINE_EXCEEDED or left >= self.settings.try_timeout
+                last = error
             except OrbitError as error:
                 if not error.retryable:
                     raise
-                reason, telling = error, True
-            if telling or last is None:
-                last = reason
-            self._failed(channel, reason)
+                last = error
+            self._failed(channel, last)
             tries += 1
             if tries % len(self._channels) == 0:
                 await anyio.sleep(min(self.settings.pause, max(0.0, until - anyio.current_time())))
